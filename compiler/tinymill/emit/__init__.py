@@ -1,0 +1,6 @@
+"""Plan -> facts -> Jinja2 -> C."""
+
+from .facts import ModelFacts, c_name, facts_of
+from .project import emit, environment
+
+__all__ = ["ModelFacts", "c_name", "emit", "environment", "facts_of"]

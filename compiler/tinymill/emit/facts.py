@@ -1,0 +1,340 @@
+"""Plan -> facts: everything the templates print, computed and frozen beforehand."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from math import isinf, isnan
+
+import numpy as np
+
+from ..errors import CompileError
+from ..ir import DType, FixedPoint, Flat, FloatScale, Graph, Operand, Param, Port, Rows, Table
+from ..schedule import Plan, Step
+
+C_TYPES = {dtype.numpy: dtype.c for dtype in DType}
+LINE = 12
+
+
+@dataclass(frozen=True)
+class ArrayFacts:
+    """One constant array of the model."""
+
+    name: str
+    c_type: str
+    count: int
+    bytes: int
+    align: int
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ViewFacts:
+    """One ``tm_rows`` of a step."""
+
+    name: str
+    base: str
+    pad: str
+    row_bytes: int
+    rows: int
+    ring: int
+
+
+@dataclass(frozen=True)
+class StepFacts:
+    """One kernel call: its params, views and arguments as C text."""
+
+    index: int
+    title: str
+    kernel: str
+    params_type: str
+    params: tuple[tuple[str, str], ...]
+    views: tuple[ViewFacts, ...]
+    part: tuple[int, int, int, int] | None
+    arguments: tuple[str, ...]
+    batch: int
+
+
+@dataclass(frozen=True)
+class PortFacts:
+    """One input or output of the model."""
+
+    index: int
+    name: str
+    c_type: str
+    shape: str
+    quant: str
+    bytes: int
+    address: str
+    note: str
+
+
+@dataclass(frozen=True)
+class StateFacts:
+    """One variable: where it lies in the context's state, and its initial bytes."""
+
+    name: str
+    offset: int
+    bytes: int
+    fill: int | None
+    initial: str
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """All that model.h, model.c and model_weights.* show."""
+
+    name: str
+    macro: str
+    arena_bytes: int
+    arena_align: int
+    state_bytes: int
+    inputs: tuple[PortFacts, ...]
+    outputs: tuple[PortFacts, ...]
+    states: tuple[StateFacts, ...]
+    arrays: tuple[ArrayFacts, ...]
+    steps: tuple[StepFacts, ...]
+    defines: tuple[str, ...]
+    kernels: tuple[str, ...]
+    weights_bytes: int
+    inputs_kept: bool
+
+    @property
+    def input_bytes(self) -> int:
+        return sum(port.bytes for port in self.inputs)
+
+    @property
+    def output_bytes(self) -> int:
+        return sum(port.bytes for port in self.outputs)
+
+
+def c_name(text: str) -> str:
+    """``text`` as a C identifier in lower case."""
+    name = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
+    if not name or name[0].isdigit():
+        name = f"m_{name}".rstrip("_")
+    return f"{name}_" if name in C_KEYWORDS else name
+
+
+C_KEYWORDS = frozenset(
+    "auto break case char const continue default do double else enum extern float for goto if "
+    "inline int long register restrict return short signed sizeof static struct switch typedef "
+    "union unsigned void volatile while main".split()
+)
+
+
+def facts_of(plan: Plan, name: str) -> ModelFacts:
+    """The facts of ``plan`` for a model called ``name`` (a C identifier)."""
+    return _Collector(plan, name).collect()
+
+
+class _Collector:
+    def __init__(self, plan: Plan, name: str) -> None:
+        self.plan = plan
+        self.graph: Graph = plan.graph
+        self.name = name
+        self.arrays: dict[tuple[str, bytes], ArrayFacts] = {}
+        self.pads = self._pad_sizes()
+
+    def collect(self) -> ModelFacts:
+        plan, graph = self.plan, self.graph
+        steps = tuple(self._step(index, step) for index, step in enumerate(plan.steps))
+        states = tuple(self._state(name) for name in graph.variables)
+        inputs = tuple(self._port(i, port) for i, port in enumerate(graph.inputs))
+        outputs = tuple(self._port(i, port) for i, port in enumerate(graph.outputs))
+        arrays = tuple(self.arrays.values())
+        forms = {type(getattr(step.node.op, "rescale", None)) for step in plan.steps}
+        defines = [
+            macro
+            for macro, form in (("TM_RESCALE_FIXED", FixedPoint), ("TM_RESCALE_FLOAT", FloatScale))
+            if form in forms
+        ]
+        end = len(plan.steps)
+        kept = all(
+            (buffer := plan.buffer_of(port.value)) is None or buffer.last == end
+            for port in graph.inputs
+        )
+        return ModelFacts(
+            self.name, self.name.upper(), plan.arena_bytes, plan.arena_align, plan.state_bytes,
+            inputs, outputs, states, arrays, steps, tuple(defines),
+            tuple(sorted({step.kernel.name for step in plan.steps})),
+            sum(array.bytes for array in arrays), kept,
+        )  # fmt: skip
+
+    # -- constants ------------------------------------------------------------------------
+
+    def _array(self, array: np.ndarray) -> str:
+        """The C name of a constant array; equal arrays are one."""
+        array = np.ascontiguousarray(array)
+        key = (array.dtype.str, array.tobytes())
+        if key not in self.arrays:
+            name = f"{self.name}_w{len(self.arrays)}"
+            self.arrays[key] = ArrayFacts(
+                name, C_TYPES[array.dtype], array.size, array.nbytes,
+                max(4, array.dtype.itemsize), number_lines(array),
+            )  # fmt: skip
+        return self.arrays[key].name
+
+    def _pad_sizes(self) -> dict[tuple[DType, float], int]:
+        """For each pad value, the elements of the longest row that it stands for."""
+        sizes: dict[tuple[DType, float], int] = {}
+        for step in self.plan.steps:
+            for operand in step.call.operands:
+                if isinstance(operand, Rows) and operand.pad is not None:
+                    kind = self.graph.type(operand.value)
+                    key = (kind.dtype, float(operand.pad))
+                    sizes[key] = max(sizes.get(key, 0), kind.shape[2] * kind.shape[3])
+        return sizes
+
+    def _pad(self, dtype: DType, value: float) -> str:
+        count = self.pads[dtype, float(value)]
+        return self._array(np.full(count, value, dtype.numpy))
+
+    # -- addresses ------------------------------------------------------------------------
+
+    def _address(self, value: str) -> str:
+        """C expression of type ``uint8_t *`` for the first byte of a value in RAM."""
+        if value in self.plan.state:
+            return f"(uint8_t *)context->state + {self.plan.state[value]}"
+        buffer = self.plan.buffer_of(value)
+        assert buffer is not None, value
+        return f"arena + {self.plan.placement.offsets[buffer.name]}"
+
+    # -- steps ----------------------------------------------------------------------------
+
+    def _step(self, index: int, step: Step) -> StepFacts:
+        graph, node, call = self.graph, step.node, step.call
+        views: list[ViewFacts] = []
+        arguments: list[str] = []
+        batch = 1
+        for operand in call.operands:
+            if isinstance(operand, Rows):
+                batch = max(batch, graph.type(operand.value).shape[0])
+        for operand in call.operands:
+            arguments.append(self._argument(operand, step, views, batch))
+        spatial = bool(views)
+        params = tuple((name, self._param(value)) for name, value in call.params.items())
+        prefix = step.scratch
+        scratch = (
+            f"arena + {self.plan.placement.offsets[prefix]}" if prefix is not None else "NULL"
+        )
+        source = ", ".join(_typed(graph, value) for value in node.inputs if value)
+        target = ", ".join(_typed(graph, value) for value in node.outputs)
+        return StepFacts(
+            index,
+            _comment(f"{index} {node.op.name} '{node.name}': {source} -> {target}"),
+            step.kernel.name,
+            f"tm_{call.family}_{call.dtype}_params",
+            params,
+            tuple(views),
+            (*step.rows, *step.channels) if spatial else None,
+            (*arguments, scratch),
+            batch,
+        )
+
+    def _argument(self, operand: Operand, step: Step, views: list[ViewFacts], batch: int) -> str:
+        if operand is None:
+            return "NULL"
+        if isinstance(operand, Table):
+            return self._array(step.kernel.packed(operand))
+        if isinstance(operand, Rows):
+            kind = self.graph.type(operand.value)
+            row = kind.shape[2] * kind.shape[3] * kind.dtype.size
+            pad = "NULL" if operand.pad is None else self._pad(kind.dtype, operand.pad)
+            name = f"v{len(views)}"
+            base = self._address(operand.value)
+            if batch > 1:
+                base = f"{base} + n * {row * kind.shape[1]}"
+            views.append(ViewFacts(name, base, pad, row, kind.shape[1], kind.shape[1]))
+            return f"&{name}"
+        assert isinstance(operand, Flat)
+        value = operand.value
+        kind = self.graph.type(value)
+        if self.graph.is_constant(value):
+            if value not in self.graph.constants:
+                raise CompileError("a constant whose numbers are absent", at=value)
+            return self._array(self.graph.constants[value])
+        writes = value in step.node.outputs or any(
+            step.node.inputs[i] == value for i in step.node.op.mutates
+        )
+        const = "" if writes else "const "
+        return f"({const}{kind.dtype.c} *)(void *)({self._address(value)})"
+
+    def _param(self, value: Param) -> str:
+        if value is None:
+            return "NULL"
+        if isinstance(value, Table):
+            return self._array(np.ascontiguousarray(value.array))
+        if isinstance(value, int | float | np.integer | np.floating):
+            return number(value)
+        return "{" + ", ".join(number(item) for item in value) + "}"
+
+    # -- ports and state ------------------------------------------------------------------
+
+    def _port(self, index: int, port: Port) -> PortFacts:
+        kind = self.graph.type(port.value)
+        address = self._address(port.value).replace("arena", "context->arena")
+        quant = ""
+        if kind.quant is not None and kind.quant.per_tensor:
+            quant = f", real = {kind.scale:.9g} * (q - {kind.zero_point})"
+        note = ""
+        if list(port.order) != sorted(port.order):
+            source = "x".join(map(str, port.shape))
+            note = f" (source [{source}], axes {list(port.order)})"
+        shape = "x".join(map(str, kind.shape)) or "1"
+        return PortFacts(
+            index, _comment(port.name), kind.dtype.c, shape, quant, kind.bytes, address, note
+        )
+
+    def _state(self, name: str) -> StateFacts:
+        initial = np.ascontiguousarray(self.graph.variables[name])
+        raw = np.frombuffer(initial.tobytes(), np.uint8)
+        offset = self.plan.state[name]
+        if len(raw) and bool((raw == raw[0]).all()):
+            return StateFacts(_comment(name), offset, len(raw), int(raw[0]), "")
+        return StateFacts(_comment(name), offset, len(raw), None, self._array(initial))
+
+
+def number(value: int | float | np.integer | np.floating) -> str:
+    """A number as a C constant of type int32_t or float, exact."""
+    if isinstance(value, int | np.integer):
+        return _integer(int(value))
+    value = float(value)
+    if isnan(value):
+        return "NAN"
+    if isinf(value):
+        return "INFINITY" if value > 0 else "-INFINITY"
+    return f"{value.hex()}f"
+
+
+def _integer(value: int) -> str:
+    return "(-2147483647 - 1)" if value == -(1 << 31) else str(value)
+
+
+def number_lines(array: np.ndarray) -> tuple[str, ...]:
+    """The elements of an array as lines of C initialisers."""
+    flat = array.ravel()
+    if array.dtype == np.float32:
+        texts = [number(x) for x in flat.tolist()]
+    elif array.dtype == np.int8:
+        texts = [_INT8[x] for x in flat.tolist()]
+    else:
+        texts = [_integer(x) for x in flat.tolist()]
+    return tuple(
+        ", ".join(texts[start : start + LINE]) for start in range(0, len(texts), LINE)
+    )
+
+
+_INT8 = {x: str(x) for x in range(-128, 128)}
+
+
+def _typed(graph: Graph, value: str) -> str:
+    return str(graph.type(value))
+
+
+def _comment(text: str) -> str:
+    """``text`` made safe inside a C comment: ASCII, one line, not too long."""
+    text = text.encode("ascii", "replace").decode()
+    text = " ".join(text.split()).replace("*/", "* /").replace("/*", "/ *").replace("\\", "/")
+    return text if len(text) <= 200 else f"{text[:197]}..."
+

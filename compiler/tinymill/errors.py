@@ -1,0 +1,81 @@
+"""Every failure that a user can cause, as one small family of exceptions.
+
+The command line prints ``str(error)`` on one line and exits with code 2; nothing else in
+tinymill turns exceptions into text. An ``AssertionError`` (or any exception from outside
+this family) means a bug of ours.
+"""
+
+from __future__ import annotations
+
+
+class TinymillError(Exception):
+    """Base of all errors that a file, an argument or the machine can cause.
+
+    ``at`` names the place (a node, a tensor, a file), ``hint`` what the user can do.
+    """
+
+    def __init__(self, problem: str, *, at: str | None = None, hint: str | None = None) -> None:
+        self.problem = problem
+        self.at = at
+        self.hint = hint
+        super().__init__(problem)
+
+    def __str__(self) -> str:
+        text = f"{self.at}: {self.problem}" if self.at else self.problem
+        if self.hint:
+            text = f"{text} ({self.hint})"
+        return " ".join(text.split())
+
+
+class CompileError(TinymillError):
+    """The model is readable but can't be compiled as asked."""
+
+
+class UnsupportedOp(CompileError):
+    """A node whose op, or whose combination of attributes and types, tinymill lacks."""
+
+
+class InvalidModel(CompileError):
+    """The model file is broken, inconsistent or hostile."""
+
+
+class InvalidInput(TinymillError):
+    """Data given to a run has the wrong type, shape or format."""
+
+
+class OutOfMemory(CompileError):
+    """The plan needs more RAM or flash than the board or the budget has."""
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        needed: int,
+        available: int,
+        at: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        self.needed = needed
+        self.available = available
+        super().__init__(
+            f"{what}: needs {needed:,} bytes, {available:,} available, "
+            f"{needed - available:,} too many",
+            at=at,
+            hint=hint,
+        )
+
+
+class BoardError(TinymillError):
+    """A board file is missing, malformed, or lacks what was asked of it."""
+
+
+class ToolMissing(TinymillError):
+    """An external program or optional package is not installed."""
+
+    def __init__(self, tool: str, *, install: str) -> None:
+        self.tool = tool
+        super().__init__(f"{tool} is not installed", hint=f"install it with: {install}")
+
+
+class ToolFailed(TinymillError):
+    """An external program (compiler, simulator) ended with an error."""

@@ -1,0 +1,49 @@
+"""The intermediate representation: Graph, Node, TensorType, and the contract of an op."""
+
+from .builder import GraphBuilder
+from .graph import Graph, Node, Port
+from .interpret import interpret
+from .op import (
+    POINT,
+    Example,
+    Flat,
+    KernelCall,
+    Op,
+    Operand,
+    Param,
+    Rows,
+    Table,
+    Types,
+    Window,
+)
+from .printer import print_graph
+from .rescale import FixedPoint, FloatScale, Rescale
+from .types import DType, Quant, TensorType
+from .verify import verify
+
+__all__ = [
+    "POINT",
+    "DType",
+    "Example",
+    "FixedPoint",
+    "Flat",
+    "FloatScale",
+    "Graph",
+    "GraphBuilder",
+    "KernelCall",
+    "Node",
+    "Op",
+    "Operand",
+    "Param",
+    "Port",
+    "Quant",
+    "Rescale",
+    "Rows",
+    "Table",
+    "TensorType",
+    "Types",
+    "Window",
+    "interpret",
+    "print_graph",
+    "verify",
+]

@@ -1,0 +1,104 @@
+"""The graph: frozen, in execution order, edges are names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+
+from .op import Op, Types
+from .types import TensorType
+
+
+@dataclass(frozen=True)
+class Node:
+    """One op applied to values. ``name`` is the source layer's; an absent input is ``""``."""
+
+    op: Op
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    name: str
+
+
+@dataclass(frozen=True)
+class Port:
+    """One input or output of the model as its source file sees it.
+
+    ``order`` permutes source axes into ours: ``ours = source.transpose(order)`` reshaped to
+    the value's shape; ``name``, ``shape`` and ``dtype`` are the source's.
+    """
+
+    value: str
+    name: str
+    shape: tuple[int, ...]
+    order: tuple[int, ...]
+
+    def from_source(self, array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """A source-layout array as our value of ``shape``."""
+        return np.ascontiguousarray(array.reshape(self.shape).transpose(self.order)).reshape(shape)
+
+    def to_source(self, array: np.ndarray) -> np.ndarray:
+        """Our value as an array in the source's layout."""
+        ours = tuple(self.shape[axis] for axis in self.order)
+        back = np.argsort(self.order)
+        return np.ascontiguousarray(array.reshape(ours).transpose(back))
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A model. Every name in nodes, ports, constants and variables has a type.
+
+    A value that nothing produces and that is no input, constant or variable is a constant
+    whose numbers are absent: plans and estimates work, emission doesn't.
+    """
+
+    name: str
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    nodes: tuple[Node, ...]
+    types: Mapping[str, TensorType]
+    constants: Mapping[str, np.ndarray] = field(default_factory=dict)
+    variables: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def type(self, value: str) -> TensorType:
+        return self.types[value]
+
+    def node_types(self, node: Node) -> Types:
+        return Types(
+            tuple(self.types[name] if name else None for name in node.inputs),
+            tuple(self.types[name] for name in node.outputs),
+        )
+
+    @cached_property
+    def producers(self) -> Mapping[str, Node]:
+        return {name: node for node in self.nodes for name in node.outputs}
+
+    @cached_property
+    def consumers(self) -> Mapping[str, tuple[Node, ...]]:
+        """Nodes that read each value, once for each time they read it."""
+        found: dict[str, list[Node]] = {}
+        for node in self.nodes:
+            for name in node.inputs:
+                if name:
+                    found.setdefault(name, []).append(node)
+        return {name: tuple(nodes) for name, nodes in found.items()}
+
+    def is_constant(self, value: str) -> bool:
+        """True for constants, their numbers present or absent."""
+        return value in self.constants or not (
+            value in self.producers
+            or value in self.variables
+            or any(port.value == value for port in self.inputs)
+        )
+
+    def constant(self, value: str) -> np.ndarray:
+        """A constant's numbers; where absent, a read-only array of its shape without memory."""
+        if value in self.constants:
+            return self.constants[value]
+        kind = self.types[value]
+        return np.broadcast_to(np.zeros((), kind.dtype.numpy), kind.shape)
+
+    def replace(self, **changes) -> Graph:
+        return replace(self, **changes)

@@ -1,0 +1,195 @@
+"""What every op must tell the rest of the compiler. The ops themselves live in ``ops/``."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from .types import TensorType
+
+
+@dataclass(frozen=True)
+class Types:
+    """The types of one node's inputs (None where an optional input is left out) and outputs."""
+
+    inputs: tuple[TensorType | None, ...]
+    outputs: tuple[TensorType, ...]
+
+    def input(self, index: int) -> TensorType:
+        found = self.inputs[index]
+        assert found is not None
+        return found
+
+    @property
+    def output(self) -> TensorType:
+        return self.outputs[0]
+
+
+@dataclass(frozen=True)
+class Window:
+    """The rows of an input that one output row reads: y * stride - pad + k * dilation."""
+
+    kernel: int
+    stride: int
+    dilation: int
+    pad: int
+
+
+POINT = Window(kernel=1, stride=1, dilation=1, pad=0)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Operand handed to a kernel as a ``tm_rows`` view (a spatial map of rank 4).
+
+    ``pad`` is the value that stands outside the map, None where the kernel never leaves it.
+    """
+
+    value: str
+    pad: int | float | None = None
+
+
+@dataclass(frozen=True)
+class Flat:
+    """Operand handed to a kernel as a plain pointer."""
+
+    value: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """Constant array made at compile time; ``role`` names it in the emitted C.
+
+    ``axes`` names its axes for the packing that the chosen kernel asks for ("OHWI"), empty
+    where the order is fixed by the contract.
+    """
+
+    role: str
+    array: np.ndarray
+    axes: str = ""
+
+
+Operand = Rows | Flat | Table | None
+"""None is passed as NULL."""
+
+Param = int | float | Table | Sequence[int] | Sequence[float] | None
+"""A field of a kernel's params: a number, a constant array by pointer, an inline array, NULL."""
+
+
+@dataclass(frozen=True)
+class KernelCall:
+    """One call of a kernel family: ``tm_<family>_<dtype>(&params, operands..., part, scratch)``.
+
+    ``params`` are fields of ``tm_<family>_<dtype>_params`` (see the family's header),
+    ``facts`` what the kernel table may choose by, beside the numbers among the params.
+    ``operands`` are in the order of the C contract, outputs included. Families whose
+    operands include ``Rows`` also get a ``tm_part``: the rows and channels to compute.
+    """
+
+    family: str
+    dtype: str
+    params: Mapping[str, Param]
+    operands: tuple[Operand, ...]
+    facts: Mapping[str, int | float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Example:
+    """One case from which the contract tests are generated.
+
+    ``constants`` maps input index to the value it must have (weights, axes); inputs without
+    one are random. ``ranges`` bounds random floats of an input.
+    """
+
+    op: Op
+    types: Types
+    constants: Mapping[int, np.ndarray] = field(default_factory=dict)
+    ranges: tuple[float, float] = (-2.0, 2.0)
+
+
+class Op(ABC):
+    """Base of all ops: frozen dataclasses whose fields are the attributes.
+
+    An op is asked, never told: it holds no graph and no values. Inputs and outputs are
+    positional; an optional input that is left out is None.
+    """
+
+    mutates: ClassVar[tuple[int, ...]] = ()
+    """Inputs that are variables and get a new value; ``reference`` returns it after the outputs."""
+
+    movement: ClassVar[bool] = False
+    """True where values are only moved, so that the op commutes with per-tensor quantisation."""
+
+    @property
+    def name(self) -> str:
+        return type(self).__name__
+
+    @abstractmethod
+    def infer(self, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
+        """Types of the outputs, without quantisation. Raises ``InvalidModel``."""
+
+    @abstractmethod
+    def reference(
+        self, inputs: Sequence[np.ndarray | None], types: Types
+    ) -> tuple[np.ndarray, ...]:
+        """The outputs in numpy: the truth for every kernel."""
+
+    @abstractmethod
+    def kernel(
+        self,
+        inputs: Sequence[str],
+        outputs: Sequence[str],
+        types: Types,
+        constants: Sequence[np.ndarray | None],
+    ) -> KernelCall | None:
+        """The call that computes this node; None where nothing is computed (``alias``).
+
+        Raises ``UnsupportedOp`` for a combination of types that no kernel family covers.
+        ``constants`` holds the values of constant inputs; one that is absent (weightless
+        graph) is an array of the right shape that takes no memory.
+        """
+
+    def macs(self, types: Types) -> int:
+        """Multiply-accumulates of one run."""
+        return 0
+
+    def windows(self, types: Types) -> tuple[Window | None, ...]:
+        """For each input, the rows one output row reads; None: all of it.
+
+        Rows are those of axis 1 of NHWC maps; ``POINT`` at any rank means that output
+        element i reads element i of this input and no other.
+        """
+        return (None,) * len(types.inputs)
+
+    def alias(self, types: Types) -> int | None:
+        """Input whose bytes are the output's bytes (reshape): no kernel, no memory."""
+        return None
+
+    def permuted(self, order: Sequence[int], types: Types) -> Op | None:
+        """The same op when its (data) input comes with its axes permuted by ``order``.
+
+        ``op(transpose(x, order)) == transpose(permuted(x), order)``; None where it can't be.
+        Used to move transposes out of the way.
+        """
+        return None
+
+    def quantized(self, types: Types) -> Op | None:
+        """The integer form of this float op on quantised types, by the ONNX definition.
+
+        ``types`` are those of the integers that the dequantised inputs come from and the
+        quantised output becomes. None where there is no integer form of its own: the op then
+        runs in float between Dequantize and Quantize. Moving ops need equal quantisation.
+        """
+        if not self.movement:
+            return None
+        quants = {kind.quant for kind in (*types.inputs, *types.outputs) if kind and kind.quant}
+        return self if len(quants) == 1 else None
+
+    @classmethod
+    def examples(cls) -> Iterator[Example]:
+        """Cases for the contract tests: this op over types and attributes."""
+        return iter(())

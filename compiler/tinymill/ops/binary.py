@@ -1,0 +1,262 @@
+"""Add, Sub, Mul, Div, Min, Max, Pow: two inputs, broadcasting.
+
+Three arithmetics: float32; int8 by the ONNX definition (dequantise, float32 op, quantise);
+int8 in TFLite's fixed point (Add, Sub, Mul).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ..errors import InvalidModel, UnsupportedOp
+from ..ir import (
+    POINT,
+    DType,
+    Example,
+    FixedPoint,
+    Flat,
+    KernelCall,
+    Op,
+    Param,
+    Quant,
+    TensorType,
+    Types,
+    Window,
+)
+from .arithmetic import dequantize, fixed_multiplier, fixed_point, quantize, scale_fixed
+from .registry import from_onnx, from_tflite
+
+FUNCTIONS = {
+    "add": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "div": np.divide,
+    "min": np.minimum,
+    "max": np.maximum,
+    "pow": np.power,
+}
+RANK = 6
+LEFT_SHIFT = 20
+
+
+@dataclass(frozen=True)
+class AddFixed:
+    """TFLite's fixed-point addition: inputs shifted left by ``LEFT_SHIFT``, scaled, added."""
+
+    first: tuple[int, int]
+    second: tuple[int, int]
+    output: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Binary(Op):
+    """y = clamp(function(a, b)), shapes broadcast as in numpy.
+
+    Integer types: ``fixed`` None is the ONNX definition, else TFLite's fixed point (an
+    ``AddFixed`` for add and sub, a ``FixedPoint`` for mul). ``clamp`` is in output integers
+    or in reals.
+    """
+
+    function: str
+    clamp: tuple[float, float] | None = None
+    fixed: AddFixed | FixedPoint | None = None
+
+    @property
+    def name(self) -> str:
+        return self.function.capitalize()
+
+    def infer(self, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
+        a, b = inputs[0], inputs[1]
+        assert a is not None and b is not None
+        try:
+            shape = np.broadcast_shapes(a.shape, b.shape)
+        except ValueError as error:
+            raise InvalidModel(f"shapes {a.shape} and {b.shape} do not broadcast") from error
+        if a.dtype is not b.dtype:
+            raise InvalidModel(f"types {a} and {b} differ")
+        return (TensorType(tuple(shape), a.dtype),)
+
+    def windows(self, types: Types) -> tuple[Window | None, ...]:
+        return tuple(
+            POINT if kind is not None and kind.shape == types.output.shape else None
+            for kind in types.inputs
+        )
+
+    def macs(self, types: Types) -> int:
+        return 0
+
+    def reference(
+        self, inputs: Sequence[np.ndarray | None], types: Types
+    ) -> tuple[np.ndarray, ...]:
+        a, b = inputs[0], inputs[1]
+        assert a is not None and b is not None
+        kind = types.output
+        function = FUNCTIONS[self.function]
+        with np.errstate(all="ignore"):
+            if kind.quant is None:
+                y = function(a, b).astype(a.dtype)
+                return (y if self.clamp is None else np.clip(y, *self.clamp).astype(a.dtype),)
+            if self.fixed is not None:
+                return (self._fixed_reference(a, b, types),)
+            first, second = types.input(0).quant, types.input(1).quant
+            assert first is not None and second is not None
+            y = function(dequantize(a, first), dequantize(b, second))
+        y = quantize(y, kind)
+        return (y if self.clamp is None else np.clip(y, *self.clamp).astype(y.dtype),)
+
+    def _fixed_reference(self, a: np.ndarray, b: np.ndarray, types: Types) -> np.ndarray:
+        first = a.astype(np.int64) - types.input(0).zero_point
+        second = b.astype(np.int64) - types.input(1).zero_point
+        if isinstance(self.fixed, FixedPoint):
+            y = scale_fixed(first * second, self.fixed.multiplier[0], self.fixed.shift[0])
+        else:
+            assert self.fixed is not None
+            first = scale_fixed(first << LEFT_SHIFT, *self.fixed.first)
+            second = scale_fixed(second << LEFT_SHIFT, *self.fixed.second)
+            total = first + second if self.function == "add" else first - second
+            y = scale_fixed(total, *self.fixed.output)
+        low, high = self.clamp or types.output.dtype.limits
+        y = np.clip(y + types.output.zero_point, low, high)
+        return y.astype(types.output.dtype.numpy)
+
+    def quantized(self, types: Types) -> Op | None:
+        kinds = (types.input(0), types.input(1), types.output)
+        if self.clamp is not None or any(
+            kind.dtype is not DType.INT8 or kind.quant is None or not kind.quant.per_tensor
+            for kind in kinds
+        ):
+            return None
+        return replace(self, fixed=None)
+
+    def kernel(
+        self,
+        inputs: Sequence[str],
+        outputs: Sequence[str],
+        types: Types,
+        constants: Sequence[np.ndarray | None],
+    ) -> KernelCall:
+        a, b, y = types.input(0), types.input(1), types.output
+        if y.rank > RANK:
+            raise UnsupportedOp(f"broadcasting over {y.rank} axes, at most {RANK}")
+        params: dict[str, Param] = {
+            "count": y.count,
+            "same": int(a.shape == b.shape),
+            "shape": _leading(y.shape, 1),
+            "first_strides": _leading(_strides(a.shape, y.shape), 0),
+            "second_strides": _leading(_strides(b.shape, y.shape), 0),
+        }
+        operands = (Flat(inputs[0]), Flat(inputs[1]), Flat(outputs[0]))
+        if y.quant is None:
+            if y.dtype is not DType.FLOAT32:
+                raise UnsupportedOp(f"{self.function} of {y.dtype.name.lower()}")
+            low, high = self.clamp or (-np.inf, np.inf)
+            params |= {"lo": float(low), "hi": float(high)}
+            return KernelCall(self.function, "f32", params, operands)
+        if y.dtype is not DType.INT8:
+            raise UnsupportedOp(f"{self.function} of {y}")
+        low, high = self.clamp or y.dtype.limits
+        params |= {
+            "first_zero": a.zero_point, "second_zero": b.zero_point, "out_zero": y.zero_point,
+            "lo": int(low), "hi": int(high),
+        }  # fmt: skip
+        if self.fixed is None:
+            params |= {"first_scale": a.scale, "second_scale": b.scale, "out_scale": y.scale}
+            return KernelCall(f"{self.function}_real", "s8", params, operands)
+        if isinstance(self.fixed, FixedPoint):
+            params |= {"multiplier": self.fixed.multiplier[0], "shift": self.fixed.shift[0]}
+            return KernelCall("mul", "s8", params, operands)
+        params |= {
+            "first_multiplier": self.fixed.first[0], "first_shift": self.fixed.first[1],
+            "second_multiplier": self.fixed.second[0], "second_shift": self.fixed.second[1],
+            "multiplier": self.fixed.output[0], "shift": self.fixed.output[1],
+        }  # fmt: skip
+        return KernelCall(self.function, "s8", params, operands)
+
+    @classmethod
+    def examples(cls) -> Iterator[Example]:
+        shapes = [((2, 3, 4), (2, 3, 4)), ((1, 5, 4, 3), (3,)), ((2, 1, 4), (3, 1)), ((1,), (7,))]
+        for function in FUNCTIONS:
+            for first, second in shapes:
+                a, b = TensorType(first, DType.FLOAT32), TensorType(second, DType.FLOAT32)
+                op = cls(function, (-5.0, 5.0))
+                ranges = (0.25, 2.0) if function in ("pow", "div") else (-2.0, 2.0)
+                yield Example(op, Types((a, b), op.infer((a, b))), ranges=ranges)
+                qa = TensorType(first, DType.INT8, Quant((0.0625,), (3,)))
+                qb = TensorType(second, DType.INT8, Quant((0.0333,), (-128,)))
+                y = TensorType(op.infer((a, b))[0].shape, DType.INT8, Quant((0.051,), (7,)))
+                if function != "pow":
+                    yield Example(cls(function), Types((qa, qb), (y,)))
+                fixed = tflite_fixed(function, qa, qb, y)
+                if fixed is not None:
+                    yield Example(cls(function, (-100, 110), fixed), Types((qa, qb), (y,)))
+
+
+def tflite_fixed(
+    function: str, a: TensorType, b: TensorType, y: TensorType
+) -> AddFixed | FixedPoint | None:
+    """TFLite's fixed-point parameters; None for functions it has no such form of."""
+    if function == "mul":
+        product = float(np.float32(a.scale) * np.float32(b.scale) / np.float32(y.scale))
+        return fixed_point([product])
+    if function not in ("add", "sub"):
+        return None
+    twice = 2.0 * max(float(a.scale), float(b.scale))
+    return AddFixed(
+        fixed_multiplier(float(a.scale) / twice),
+        fixed_multiplier(float(b.scale) / twice),
+        fixed_multiplier(twice / ((1 << LEFT_SHIFT) * float(y.scale))),
+    )
+
+
+def _strides(shape: Sequence[int], out: Sequence[int]) -> list[int]:
+    """Elements to step in ``shape`` along each axis of ``out``; 0 where it broadcasts."""
+    steps = []
+    step = 1
+    for n in reversed(shape):
+        steps.append(0 if n == 1 else step)
+        step *= n
+    steps += [0] * (len(out) - len(shape))
+    return steps[::-1]
+
+
+def _leading(values: Sequence[int], fill: int) -> tuple[int, ...]:
+    return (*([fill] * (RANK - len(values))), *values)
+
+
+@from_tflite("ADD", "SUB", "MUL", "DIV", "MINIMUM", "MAXIMUM", "POW")
+def _from_tflite(node: Any) -> None:
+    function = {"MINIMUM": "min", "MAXIMUM": "max"}.get(node.kind, node.kind.lower())
+    a, b, y = node.type(0), node.type(1), node.output_type(0)
+    clamp = None
+    if function in ("add", "sub", "mul", "div"):
+        options = node.options(f"{node.kind.capitalize()}Options")
+        clamp = node.activation(options.FusedActivationFunction(), y)
+    if a.dtype is DType.FLOAT32:
+        node.add(Binary(function, clamp), node.inputs[:2])
+        return
+    if not all(k.dtype is DType.INT8 and k.quant and k.quant.per_tensor for k in (a, b, y)):
+        raise node.unsupported(f"{a}, {b} -> {y}")
+    fixed = tflite_fixed(function, a, b, y)
+    if fixed is None and not (function in ("min", "max") and a.quant == b.quant == y.quant):
+        raise node.unsupported("this function on integers")
+    node.add(Binary(function, clamp, fixed), node.inputs[:2])
+
+
+@from_onnx("Add", "Sub", "Mul", "Div", "Pow")
+def _from_onnx(node: Any) -> None:
+    node.add(Binary(node.kind.lower()), [node.input(0), node.input(1)])
+
+
+@from_onnx("Min", "Max")
+def _many_from_onnx(node: Any) -> None:
+    function = node.kind.lower()
+    total = node.input(0)
+    for position in range(1, len(node.inputs) - 1):
+        total = node.emit(Binary(function), [total, node.input(position)])
+    if len(node.inputs) == 1:
+        raise node.unsupported("a single input")
+    node.add(Binary(function), [total, node.input(len(node.inputs) - 1)])

@@ -1,0 +1,175 @@
+"""FullyConnected: rows of a matrix times constant weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ..errors import InvalidModel, UnsupportedOp
+from ..ir import (
+    DType,
+    Example,
+    Flat,
+    KernelCall,
+    Op,
+    Param,
+    Quant,
+    Rescale,
+    Table,
+    TensorType,
+    Types,
+)
+from .arithmetic import fixed_point, float_scale, rescale
+from .conv import fold_offset, is_int8_conv, rescale_params, zero_of
+from .registry import from_tflite
+
+
+@dataclass(frozen=True)
+class FullyConnected(Op):
+    """y[..., o] = clamp(bias[o] + sum over i of x[..., i] * weights[o, i]).
+
+    Inputs: x [..., I], weights [O, I] (constant), bias [O] or none. Integer form as Conv2D.
+    ``flatten`` takes all axes of x but those that leave rows of I together (TFLite without
+    keep_num_dims): the output is [rows, O].
+    """
+
+    flatten: bool = False
+    clamp: tuple[float, float] | None = None
+    rescale: Rescale | None = None
+
+    def infer(self, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
+        x, weights = inputs[0], inputs[1]
+        assert x is not None and weights is not None
+        if weights.rank != 2 or x.rank < 1 or x.count % weights.shape[1]:
+            raise InvalidModel(f"weights {weights.shape} do not fit input {x.shape}")
+        outs, depth = weights.shape
+        if self.flatten:
+            return (TensorType((x.count // depth, outs), x.dtype),)
+        if x.shape[-1] != depth:
+            raise InvalidModel(f"weights {weights.shape} do not fit input {x.shape}")
+        return (TensorType((*x.shape[:-1], outs), x.dtype),)
+
+    def macs(self, types: Types) -> int:
+        return types.output.count * types.input(1).shape[1]
+
+    def reference(
+        self, inputs: Sequence[np.ndarray | None], types: Types
+    ) -> tuple[np.ndarray, ...]:
+        x, weights = inputs[0], inputs[1]
+        assert x is not None and weights is not None
+        bias = inputs[2] if len(inputs) > 2 else None
+        kind = types.output
+        rows = x.reshape(-1, weights.shape[1]).astype(np.float64)
+        if self.rescale is None:
+            y = rows @ weights.T.astype(np.float64)
+            y = (y if bias is None else y + bias).astype(np.float32)
+            y = y if self.clamp is None else np.clip(y, *self.clamp).astype(np.float32)
+            return (y.reshape(kind.shape),)
+        _, zeros = zero_of(types.input(1)).along(2)
+        # float64 holds every integer sum of int8 products exactly
+        acc = (rows - types.input(0).zero_point) @ (weights.astype(np.float64) - zeros).T
+        acc = acc.astype(np.int64) + (0 if bias is None else bias.astype(np.int64))
+        low, high = self.clamp or kind.dtype.limits
+        y = np.clip(rescale(acc, self.rescale) + kind.zero_point, low, high)
+        return (y.astype(kind.dtype.numpy).reshape(kind.shape),)
+
+    def quantized(self, types: Types) -> Op | None:
+        """M = float32(float64(s_x) * s_w / s_y), one for each output channel."""
+        x, weights, y = types.input(0), types.input(1), types.output
+        if self.clamp is not None or not is_int8_conv(x, weights, y, 0):
+            return None
+        assert weights.quant is not None
+        m = np.float64(x.scale) * np.array(weights.quant.scale, np.float64) / np.float64(y.scale)
+        return FullyConnected(self.flatten, None, float_scale(m))
+
+    def kernel(
+        self,
+        inputs: Sequence[str],
+        outputs: Sequence[str],
+        types: Types,
+        constants: Sequence[np.ndarray | None],
+    ) -> KernelCall:
+        x, weights, y = types.input(0), types.input(1), types.output
+        outs, depth = weights.shape
+        array = constants[1]
+        bias = constants[2] if len(inputs) > 2 and inputs[2] else None
+        if array is None or (len(inputs) > 2 and inputs[2] and bias is None):
+            raise UnsupportedOp("weights or bias computed at run time")
+        params: dict[str, Param] = {"rows": x.count // depth, "depth": depth, "outs": outs}
+        table = Table("weights", array, "OI")
+        if self.rescale is None:
+            low, high = self.clamp or (-np.inf, np.inf)
+            params |= {"lo": float(low), "hi": float(high)}
+            bias = np.zeros(outs, np.float32) if bias is None else bias.astype(np.float32)
+            operands = (Flat(inputs[0]), table, Table("bias", bias), Flat(outputs[0]))
+            return KernelCall("dense", "f32", params, operands)
+        zeros = zero_of(weights)
+        low, high = self.clamp or y.dtype.limits
+        params |= rescale_params(self.rescale, outs)
+        params |= {"out_zero": y.zero_point, "lo": int(low), "hi": int(high)}
+        facts = {"weights_zero": int(any(zeros.zero_point))}
+        if facts["weights_zero"]:
+            params["weights_zero"] = Table(
+                "weights_zero", np.broadcast_to(np.array(zeros.zero_point, np.int8), outs)
+            )
+        folded = Table("bias", fold_offset(array, zeros, x.zero_point, bias))
+        operands = (Flat(inputs[0]), table, folded, Flat(outputs[0]))
+        return KernelCall("dense", "s8", params, operands, facts)
+
+    @classmethod
+    def examples(cls) -> Iterator[Example]:
+        rng = np.random.default_rng(2)
+        for shape, outs, flatten in (((1, 20), 7, False), ((3, 2, 5), 4, False), ((2, 2, 5), 3, True)):
+            depth = 10 if flatten else shape[-1]
+            kind = TensorType((outs, depth), DType.FLOAT32)
+            x = TensorType(shape, DType.FLOAT32)
+            bias = TensorType((outs,), DType.FLOAT32)
+            op = cls(flatten, (-1.0, 2.0))
+            yield Example(
+                op,
+                Types((x, kind, bias), op.infer((x, kind, bias))),
+                {
+                    1: rng.standard_normal((outs, depth)).astype(np.float32),
+                    2: rng.standard_normal(outs).astype(np.float32),
+                },
+            )
+            for how in (fixed_point([0.004]), float_scale([0.004] * outs)):
+                for zero in (0, 3):
+                    qx = TensorType(shape, DType.INT8, Quant((0.05,), (-7,)))
+                    qw = TensorType((outs, depth), DType.INT8, Quant((0.01,), (zero,)))
+                    qb = TensorType((outs,), DType.INT32)
+                    y = TensorType(op.infer((x, kind))[0].shape, DType.INT8, Quant((0.1,), (5,)))
+                    yield Example(
+                        cls(flatten, (-100, 120), how),
+                        Types((qx, qw, qb), (y,)),
+                        {
+                            1: rng.integers(-127, 128, (outs, depth)).astype(np.int8),
+                            2: rng.integers(-2000, 2000, outs).astype(np.int32),
+                        },
+                    )
+
+
+@from_tflite("FULLY_CONNECTED")
+def _from_tflite(node: Any) -> None:
+    x, weights, y = node.type(0), node.type(1), node.output_type(0)
+    options = node.options("FullyConnectedOptions")
+    if options.WeightsFormat() != 0:
+        raise node.unsupported("shuffled weights")
+    clamp = node.activation(options.FusedActivationFunction(), y)
+    outs = weights.shape[0] if weights.rank == 2 else 0
+    how: Rescale | None = None
+    if x.dtype is not DType.FLOAT32:
+        if weights.quant is not None and weights.quant.per_tensor and x.quant and y.quant:
+            # one scale: TFLite multiplies the two scales in float32 first
+            product = float(np.float32(x.scale) * np.float32(weights.scale))
+            node.rescale_by_channel(x, weights, y, outs)
+            how = fixed_point([product / float(y.scale)])
+        else:
+            how = node.rescale_by_channel(x, weights, y, outs)
+    rows = prod(x.shape) // weights.shape[1] if weights.rank == 2 else 0
+    flatten = y.shape == (rows, outs) and x.shape[:-1] != (rows,)
+    node.add(FullyConnected(flatten, clamp, how), [*node.inputs[:2], node.optional(2)])

@@ -1,0 +1,146 @@
+"""Pad with a constant, by reflection or by the edge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import InvalidModel
+from ..ir import DType, Example, Flat, KernelCall, Op, Quant, TensorType, Types
+from .registry import from_onnx, from_tflite
+
+MODES = {"constant": 0, "reflect": 1, "edge": 2}
+
+
+@dataclass(frozen=True)
+class Pad(Op):
+    """Adds ``before[i]`` and ``after[i]`` elements to axis i.
+
+    ``value`` fills mode "constant", in the units of the tensor's integers or reals. Mode
+    "reflect" mirrors without repeating the edge, "edge" repeats it.
+    """
+
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    value: float = 0.0
+    mode: str = "constant"
+    movement = True
+
+    def infer(self, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
+        x = inputs[0]
+        assert x is not None
+        if len(self.before) != x.rank or len(self.after) != x.rank:
+            raise InvalidModel(f"padding of {len(self.before)} axes for rank {x.rank}")
+        if min((*self.before, *self.after), default=0) < 0:
+            raise InvalidModel(f"negative padding {self.before}, {self.after}")
+        if self.mode == "reflect" and any(
+            max(a, b) >= n for a, b, n in zip(self.before, self.after, x.shape, strict=True)
+        ):
+            raise InvalidModel(f"reflection by {self.before}, {self.after} on {x.shape}")
+        shape = tuple(
+            n + a + b for n, a, b in zip(x.shape, self.before, self.after, strict=True)
+        )
+        return (TensorType(shape, x.dtype),)
+
+    def reference(
+        self, inputs: Sequence[np.ndarray | None], types: Types
+    ) -> tuple[np.ndarray, ...]:
+        x = inputs[0]
+        assert x is not None
+        widths = list(zip(self.before, self.after, strict=True))
+        if self.mode == "constant":
+            return (np.pad(x, widths, constant_values=x.dtype.type(self.value)),)
+        return (np.pad(x, widths, mode=self.mode),)  # type: ignore[call-overload]
+
+    def permuted(self, order: Sequence[int], types: Types) -> Op | None:
+        return Pad(
+            tuple(self.before[order.index(axis)] for axis in range(len(order))),
+            tuple(self.after[order.index(axis)] for axis in range(len(order))),
+            self.value,
+            self.mode,
+        )
+
+    def quantized(self, types: Types) -> Op | None:
+        """Pads the integers with the integer that stands for ``value``, if there is one."""
+        x, y = types.input(0), types.output
+        if x.quant != y.quant or x.quant is None or not x.quant.per_tensor:
+            return None
+        if self.mode != "constant":
+            return self
+        stands = np.rint(np.float32(self.value) / np.float32(x.scale)) + x.zero_point
+        low, high = x.dtype.limits
+        return Pad(self.before, self.after, float(np.clip(stands, low, high)), self.mode)
+
+    def kernel(
+        self,
+        inputs: Sequence[str],
+        outputs: Sequence[str],
+        types: Types,
+        constants: Sequence[np.ndarray | None],
+    ) -> KernelCall:
+        x, y = types.input(0), types.output
+        fill = np.array([self.value], np.float64).astype(x.dtype.numpy).tobytes()
+        lead = 8 - x.rank
+        params = {
+            "element": x.dtype.size,
+            "shape": (*([1] * lead), *y.shape),
+            "source": (*([1] * lead), *x.shape),
+            "before": (*([0] * lead), *self.before),
+            "fill": tuple(fill) + (0,) * (8 - len(fill)),
+            "mode": MODES[self.mode],
+        }
+        return KernelCall("pad", "b8", params, (Flat(inputs[0]), Flat(outputs[0])))
+
+    @classmethod
+    def examples(cls) -> Iterator[Example]:
+        for mode in MODES:
+            for dtype, value in ((DType.FLOAT32, -1.5), (DType.INT8, -7)):
+                quant = None if dtype is DType.FLOAT32 else Quant((0.1,), (-7,))
+                x = TensorType((1, 4, 5, 3), dtype, quant)
+                op = cls((0, 1, 2, 0), (0, 2, 1, 0), value, mode)
+                (y,) = op.infer((x,))
+                yield Example(op, Types((x,), (TensorType(y.shape, dtype, quant),)))
+
+
+@from_tflite("PAD", "PADV2", "MIRROR_PAD")
+def _from_tflite(node: Any) -> None:
+    x = node.type(0)
+    widths = node.constant(1).reshape(-1, 2)
+    before, after = (tuple(int(n) for n in widths[:, side]) for side in (0, 1))
+    value = 0.0 if x.quant is None else float(x.zero_point)
+    mode = "constant"
+    if node.kind == "PADV2":
+        value = float(node.constant(2).ravel()[0])
+    elif node.kind == "MIRROR_PAD":
+        if node.options("MirrorPadOptions").Mode() != 0:
+            raise node.unsupported("symmetric mirroring")
+        mode = "reflect"
+    node.add(Pad(before, after, value, mode), node.inputs[:1])
+
+
+@from_onnx("Pad")
+def _from_onnx(node: Any) -> None:
+    rank = node.type(0).rank
+    widths = node.attribute("pads", None)
+    value = node.attribute("value", 0.0)
+    if widths is None:
+        widths = node.constant(1).ravel().tolist()
+        if node.has(2):
+            value = float(node.constant(2).ravel()[0])
+    if node.has(3):
+        axes = node.axes(3, default=[])
+        half = len(axes)
+        before, after = [0] * rank, [0] * rank
+        for i, axis in enumerate(axes):
+            before[axis], after[axis] = widths[i], widths[half + i]
+        widths = [*before, *after]
+    mode = node.attribute("mode", b"constant").decode()
+    if mode not in MODES:
+        raise node.unsupported(f"mode {mode}")
+    if len(widths) != 2 * rank:
+        raise node.invalid(f"{len(widths)} pads for rank {rank}")
+    before, after = tuple(int(n) for n in widths[:rank]), tuple(int(n) for n in widths[rank:])
+    node.add(Pad(before, after, float(value), mode), [node.input(0)])

@@ -1,0 +1,121 @@
+"""From steps to buffers: which bytes live when, and which may overlap."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..ir import POINT, Graph, Node, Window
+from .plan import Buffer, Overlay, Step
+
+ALIGN = 4
+
+
+def buffers_of(graph: Graph, steps: Sequence[Step], *, keep_inputs: bool) -> tuple[Buffer, ...]:
+    """A buffer for each value that the arena must hold, aliases sharing one, and for scratch."""
+    root = _alias_roots(graph)
+    first: dict[str, int] = {}
+    last: dict[str, int] = {}
+    members: dict[str, list[str]] = {}
+
+    def use(value: str, step: int) -> None:
+        if not value or graph.is_constant(value) or value in graph.variables:
+            return
+        buffer = root.get(value, value)
+        first[buffer] = min(step, first.get(buffer, step))
+        last[buffer] = max(step, last.get(buffer, step))
+        members.setdefault(buffer, [])
+        if value not in members[buffer]:
+            members[buffer].append(value)
+
+    end = len(steps)
+    for port in graph.inputs:
+        use(port.value, -1)
+        if keep_inputs:
+            use(port.value, end)
+    for node in graph.nodes:
+        # an alias is no step; its values take part through the steps that read them
+        if node.op.alias(graph.node_types(node)) is not None:
+            output = node.outputs[0]
+            members.setdefault(root.get(output, output), []).append(output)
+    for index, step in enumerate(steps):
+        for value in (*step.node.inputs, *step.node.outputs):
+            use(value, index)
+    for port in graph.outputs:
+        use(port.value, end)
+
+    found = []
+    for name, values in members.items():
+        if name not in first:
+            continue
+        kinds = [graph.type(value) for value in values]
+        align = max(ALIGN, max(kind.dtype.size for kind in kinds))
+        size = max(kind.bytes for kind in kinds)
+        found.append(Buffer(name, tuple(values), size, first[name], last[name], align))
+    for index, step in enumerate(steps):
+        if step.scratch is not None:
+            size = step.kernel.scratch_bytes(step.call)
+            found.append(Buffer(step.scratch, (), size, index, index, ALIGN))
+    return tuple(found)
+
+
+def overlays_of(
+    graph: Graph, steps: Sequence[Step], buffers: Sequence[Buffer]
+) -> tuple[Overlay, ...]:
+    """Pairs of a dying input and an output that may overlap, by the op's window."""
+    holder = {value: buffer for buffer in buffers for value in buffer.values}
+    found: dict[tuple[str, str], int] = {}
+    for index, step in enumerate(steps):
+        node = step.node
+        if len(node.outputs) != 1 or not step.kernel.overlays:
+            continue
+        output = holder[node.outputs[0]]
+        windows = node.op.windows(graph.node_types(node))
+        for position, value in enumerate(node.inputs):
+            source = holder.get(value)
+            window = windows[position]
+            if source is None or source is output or window is None:
+                continue
+            # read once, and not after this step
+            if source.last != index or node.inputs.count(value) != 1 or output.first != index:
+                continue
+            lag = _lag(graph, node, value, window)
+            if lag < source.size + output.size:
+                found[source.name, output.name] = lag
+    return tuple(Overlay(source, output, lag) for (source, output), lag in found.items())
+
+
+def _lag(graph: Graph, node: Node, value: str, window: Window) -> int:
+    """Bytes by which the output must start below the input so that no unread byte is lost.
+
+    Row y of the output ends before the first input row that step y or a later one reads:
+    out + (y + 1) * Ro <= in + r(y) * Ri, r(y) = max(0, y * stride - pad). For POINT, an
+    element is read before its place is written.
+    """
+    source, output = graph.type(value), graph.type(node.outputs[0])
+    if window is POINT:
+        grow = output.dtype.size - source.dtype.size
+        return max(0, output.count * grow)
+    in_row, out_row = _row_bytes(source.shape, source.dtype.size), _row_bytes(
+        output.shape, output.dtype.size
+    )
+    if source.shape[0] != 1:
+        return source.bytes + output.bytes
+    lag = 0
+    for y in range(output.shape[1]):
+        first = min(max(0, y * window.stride - window.pad), source.shape[1])
+        lag = max(lag, (y + 1) * out_row - first * in_row)
+    return -(-lag // ALIGN) * ALIGN
+
+
+def _row_bytes(shape: tuple[int, ...], size: int) -> int:
+    return shape[2] * shape[3] * size
+
+
+def _alias_roots(graph: Graph) -> dict[str, str]:
+    root: dict[str, str] = {}
+    for node in graph.nodes:
+        index = node.op.alias(graph.node_types(node))
+        if index is not None:
+            source = node.inputs[index]
+            root[node.outputs[0]] = root.get(source, source)
+    return root

@@ -1,0 +1,99 @@
+"""The results of planning: frozen objects that say what runs when and where bytes lie."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..ir import Graph, KernelCall, Node
+from .kernels import Kernel
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """Bytes of the arena, live from step ``first`` to step ``last``, both included.
+
+    Step -1 is before the run (inputs are written there), the number of steps is after it
+    (outputs are read there). ``values`` share these bytes; a scratch buffer has none.
+    """
+
+    name: str
+    values: tuple[str, ...]
+    size: int
+    first: int
+    last: int
+    align: int
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """``output`` may overlap the dying ``source`` if it starts ``lag`` bytes or more below it."""
+
+    source: str
+    output: str
+    lag: int
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Offsets of buffers in the arena. ``bound`` is a proven lower bound of ``peak``."""
+
+    offsets: Mapping[str, int]
+    peak: int
+    bound: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """A range of rows and channels of one node's output, computed by one kernel call.
+
+    ``rows`` and ``channels`` are half-open; ``scratch`` names the step's scratch buffer.
+    """
+
+    node: Node
+    call: KernelCall
+    kernel: Kernel
+    rows: tuple[int, int]
+    channels: tuple[int, int]
+    scratch: str | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that emission needs beside the graph."""
+
+    graph: Graph
+    steps: tuple[Step, ...]
+    buffers: tuple[Buffer, ...]
+    overlays: tuple[Overlay, ...]
+    placement: Placement
+    state: Mapping[str, int]
+    state_bytes: int
+
+    @property
+    def arena_bytes(self) -> int:
+        return self.placement.peak
+
+    @property
+    def arena_align(self) -> int:
+        return max((buffer.align for buffer in self.buffers), default=4)
+
+    def buffer_of(self, value: str) -> Buffer | None:
+        """The buffer that holds ``value``; None for constants and variables."""
+        for buffer in self.buffers:
+            if value in buffer.values:
+                return buffer
+        return None
+
+    def live_at(self, step: int) -> tuple[Buffer, ...]:
+        return tuple(b for b in self.buffers if b.first <= step <= b.last)
+
+    @property
+    def peak_step(self) -> int:
+        """The first step at which the bytes in use reach the peak."""
+        ends = {b.name: self.placement.offsets[b.name] + b.size for b in self.buffers}
+        top = [max((ends[b.name] for b in self.live_at(i)), default=0) for i in self._times()]
+        return list(self._times())[top.index(max(top))]
+
+    def _times(self) -> range:
+        return range(-1, len(self.steps) + 1)

@@ -1,0 +1,78 @@
+"""Graph -> Plan: which kernel computes what, in which order, in which bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..errors import OutOfMemory, UnsupportedOp
+from ..ir import Graph, Node
+from .kernels import choose
+from .lifetimes import ALIGN, buffers_of, overlays_of
+from .placement import check, place
+from .plan import Plan, Step
+
+
+def plan(graph: Graph, features: Iterable[str] = (), *, keep_inputs: bool = False) -> Plan:
+    """Plans ``graph`` layer by layer for a core with ``features``.
+
+    ``keep_inputs`` leaves the inputs' bytes untouched by a run. Raises ``UnsupportedOp``
+    naming the node that no kernel serves.
+    """
+    features = frozenset(features)
+    steps = tuple(
+        step for node in graph.nodes if (step := _step(graph, node, features)) is not None
+    )
+    buffers = buffers_of(graph, steps, keep_inputs=keep_inputs)
+    overlays = overlays_of(graph, steps, buffers)
+    placement = place(buffers, overlays)
+    check(buffers, overlays, placement)
+    state, state_bytes = _state(graph)
+    return Plan(graph, steps, buffers, overlays, placement, state, state_bytes)
+
+
+def _step(graph: Graph, node: Node, features: frozenset[str]) -> Step | None:
+    types = graph.node_types(node)
+    at = f"{node.op.name} '{node.name}'"
+    constants = [
+        graph.constant(name) if name and graph.is_constant(name) else None for name in node.inputs
+    ]
+    try:
+        call = node.op.kernel(node.inputs, node.outputs, types, constants)
+        if call is None:
+            return None
+        kernel = choose(call, features)
+    except UnsupportedOp as error:
+        if error.at is None:
+            raise UnsupportedOp(error.problem, at=at, hint=error.hint) from error
+        raise
+    output = types.outputs[0] if types.outputs else None
+    spatial = output is not None and output.rank == 4
+    rows = (0, output.shape[1]) if output is not None and spatial else (0, 1)
+    channels = (0, output.shape[-1]) if output is not None and output.rank else (0, 1)
+    scratch = f"scratch of {node.name or node.outputs[0]}" if kernel.scratch_bytes(call) else None
+    return Step(node, call, kernel, rows, channels, scratch)
+
+
+def _state(graph: Graph) -> tuple[dict[str, int], int]:
+    """Offsets of the variables in the context's state, and its size."""
+    offsets: dict[str, int] = {}
+    end = 0
+    for name in graph.variables:
+        kind = graph.type(name)
+        align = max(ALIGN, kind.dtype.size)
+        end = -(-end // align) * align
+        offsets[name] = end
+        end += kind.bytes
+    return offsets, end
+
+
+def check_budget(found: Plan, *, ram: int, where: str) -> None:
+    """Raises ``OutOfMemory`` where the arena does not fit ``ram`` bytes."""
+    if found.arena_bytes <= ram:
+        return
+    peak = found.peak_step
+    at = None
+    if 0 <= peak < len(found.steps):
+        node = found.steps[peak].node
+        at = f"{node.op.name} '{node.name}'"
+    raise OutOfMemory(f"arena on {where}", needed=found.arena_bytes, available=ram, at=at)

@@ -1,0 +1,41 @@
+/* Kernels that only move bytes: one serves every element type. Shapes have 8 axes, the leading
+ * ones 1. Input and output do not overlap. */
+#ifndef TM_MOVE_H
+#define TM_MOVE_H
+
+#include <stdint.h>
+#include <string.h>
+
+#include "tm_status.h"
+
+#define TM_MOVE_RANK 8
+
+/* y[i0]..[i7] = x at i0 * strides[0] + ... + i7 * strides[7] (bytes) */
+typedef struct {
+  int32_t element; /* bytes of one */
+  int32_t shape[TM_MOVE_RANK];
+  int32_t strides[TM_MOVE_RANK];
+} tm_transpose_b8_params;
+
+/* y = x with before[a] elements in front of axis a, filled up to shape[a] */
+typedef struct {
+  int32_t element;
+  int32_t shape[TM_MOVE_RANK];  /* of the output */
+  int32_t source[TM_MOVE_RANK]; /* of the input */
+  int32_t before[TM_MOVE_RANK];
+  uint8_t fill[8]; /* the bytes of the constant */
+  int32_t mode;    /* 0 constant, 1 reflect, 2 edge */
+} tm_pad_b8_params;
+
+/* Advances an index by one element; 0 after the last. */
+static inline int tm_next_index(int32_t *index, const int32_t *shape) {
+  for (int32_t axis = TM_MOVE_RANK - 1; axis >= 0; --axis) {
+    if (++index[axis] < shape[axis]) {
+      return 1;
+    }
+    index[axis] = 0;
+  }
+  return 0;
+}
+
+#endif

@@ -1,0 +1,67 @@
+/* Average and maximum over windows of rows. Windows are cut at the map's edges, so no pad row
+ * is read. Aliasing: as tm_part says. */
+#ifndef TM_POOL_H
+#define TM_POOL_H
+
+#include "tm_rows.h"
+#include "tm_status.h"
+
+#define TM_POOL_GEOMETRY                                                                      \
+  int32_t in_w, channels, out_w;                                                              \
+  int32_t window_h, window_w;                                                                 \
+  int32_t stride_h, stride_w;                                                                 \
+  int32_t pad_top, pad_left;
+
+/* y = clamp(max of the window) */
+typedef struct {
+  TM_POOL_GEOMETRY
+  int32_t lo, hi;
+} tm_maxpool_s8_params;
+
+typedef struct {
+  TM_POOL_GEOMETRY
+  float lo, hi;
+} tm_maxpool_f32_params;
+
+/* y = clamp(sum / n), rounded half away from zero, or half up */
+typedef struct {
+  TM_POOL_GEOMETRY
+  int32_t lo, hi;
+  int32_t count_padding; /* n is the whole window, else the part inside the map */
+  int32_t half_up;
+} tm_avgpool_s8_params;
+
+/* y = clamp(rint(float(sum (x - in_zero)) * scale[n - 1]) + out_zero) */
+typedef struct {
+  TM_POOL_GEOMETRY
+  int32_t lo, hi;
+  int32_t count_padding;
+  int32_t in_zero, out_zero;
+  const float *scale; /* window_h * window_w of them */
+} tm_avgpool_scaled_s8_params;
+
+typedef struct {
+  TM_POOL_GEOMETRY
+  float lo, hi;
+  int32_t count_padding;
+} tm_avgpool_f32_params;
+
+/* The part of a window that lies inside the map: taps [y0, y1) x [x0, x1) in map coordinates. */
+typedef struct {
+  int32_t y0, y1, x0, x1;
+} tm_pool_taps;
+
+static inline tm_pool_taps tm_pool_window(int32_t oy, int32_t ox, int32_t in_h, int32_t in_w,
+                                          int32_t window_h, int32_t window_w, int32_t stride_h,
+                                          int32_t stride_w, int32_t pad_top, int32_t pad_left) {
+  tm_pool_taps taps;
+  const int32_t y = oy * stride_h - pad_top;
+  const int32_t x = ox * stride_w - pad_left;
+  taps.y0 = y < 0 ? 0 : y;
+  taps.y1 = y + window_h > in_h ? in_h : y + window_h;
+  taps.x0 = x < 0 ? 0 : x;
+  taps.x1 = x + window_w > in_w ? in_w : x + window_w;
+  return taps;
+}
+
+#endif

@@ -1,0 +1,11 @@
+/* The power of two floats, clamped. No scratch. */
+#include <math.h>
+
+#include "tm_binary.h"
+
+static inline float tm_pow_one_f32(const tm_binary_f32_params *p, float a, float b) {
+  const float y = powf(a, b);
+  return y < p->lo ? p->lo : (y > p->hi ? p->hi : y);
+}
+
+TM_BINARY_KERNEL(tm_pow_f32, tm_binary_f32_params, float, tm_pow_one_f32)
