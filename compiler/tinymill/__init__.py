@@ -1,3 +1,31 @@
-"""tinymill: a deep-learning compiler for microcontrollers."""
+"""tinymill: a deep-learning compiler for microcontrollers.
+
+    import tinymill
+    result = tinymill.run("model.tflite", target="mps2-an386", input="pattern")
+    result.outputs, result.ram.total, result.instructions
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from .api import Compiled, Inspection, RunResult, compile, inspect, run
+    from .errors import TinymillError
+
+__all__ = ["Compiled", "Inspection", "RunResult", "TinymillError", "compile", "inspect", "run"]
+
+
+def __getattr__(name: str) -> Any:
+    # the api pulls in numpy, onnx and all ops; `tinymill --help` and setup.cfg need none of it
+    if name == "TinymillError":
+        from .errors import TinymillError  # noqa: PLC0415
+
+        return TinymillError
+    if name in __all__:
+        from . import api  # noqa: PLC0415
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'tinymill' has no attribute '{name}'")

@@ -4,9 +4,8 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
-
 from dataset import DEFAULT_DIR, LABELS, load
+from PIL import Image
 
 
 def main() -> None:

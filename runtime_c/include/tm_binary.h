@@ -62,7 +62,11 @@ typedef tm_binary_real_s8_params tm_pow_real_s8_params;
 
 /* The body of a kernel: calls `one(p, a, b)` for each element of the output. */
 #define TM_BINARY_KERNEL(kernel, params, element, one)                                        \
-  static tm_status kernel(const params *p, const element *a, const element *b, element *out,  \
+  TM_BROADCAST_KERNEL(kernel, params, element, element, one)
+
+/* The same where the output has a type of its own. */
+#define TM_BROADCAST_KERNEL(kernel, params, element, result, one)                             \
+  static tm_status kernel(const params *p, const element *a, const element *b, result *out,   \
                           void *scratch) {                                                    \
     int32_t index[TM_BINARY_RANK] = {0};                                                      \
     int32_t i = 0;                                                                            \

@@ -27,6 +27,35 @@ typedef struct {
   int32_t mode;    /* 0 constant, 1 reflect, 2 edge */
 } tm_pad_b8_params;
 
+/* y[i0]..[i7] = x at offset + i0 * strides[0] + ... (bytes, strides may be negative) */
+typedef struct {
+  int32_t element; /* bytes moved at once */
+  int32_t offset;
+  int32_t shape[TM_MOVE_RANK];
+  int32_t strides[TM_MOVE_RANK];
+} tm_slice_b8_params;
+
+#define TM_MOVE_PIECES 16
+
+/* `outer` times over, bytes[i] of piece i for each of the pieces: joined from them or cut into
+ * them. Unused pieces are NULL. */
+typedef struct {
+  int32_t outer, pieces;
+  int32_t bytes[TM_MOVE_PIECES];
+} tm_pieces_params;
+
+typedef tm_pieces_params tm_concat_b8_params;
+typedef tm_pieces_params tm_split_b8_params;
+
+/* `outer` times over, bytes at each of `count` indices into `size` places; -1 is the last.
+ * TM_BAD_ARGUMENT where an index lies outside. */
+typedef struct {
+  int32_t outer, size, bytes, count;
+} tm_gather_params;
+
+typedef tm_gather_params tm_gather_s32_params;
+typedef tm_gather_params tm_gather_s64_params;
+
 /* Advances an index by one element; 0 after the last. */
 static inline int tm_next_index(int32_t *index, const int32_t *shape) {
   for (int32_t axis = TM_MOVE_RANK - 1; axis >= 0; --axis) {

@@ -31,13 +31,15 @@ typedef struct {
   int32_t half_up;
 } tm_avgpool_s8_params;
 
-/* y = clamp(rint(float(sum (x - in_zero)) * scale[n - 1]) + out_zero) */
+/* y = clamp(rescale by factor n - 1 (sum (x - in_zero)) + out_zero), n as below */
 typedef struct {
   TM_POOL_GEOMETRY
   int32_t lo, hi;
   int32_t count_padding;
   int32_t in_zero, out_zero;
-  const float *scale; /* window_h * window_w of them */
+  const int32_t *multiplier; /* fixed-point factor for each n, window_h * window_w, or NULL */
+  const int8_t *shift;
+  const float *scale; /* float factor for each n, or NULL */
 } tm_avgpool_scaled_s8_params;
 
 typedef struct {

@@ -20,4 +20,14 @@ typedef struct {
   float beta;
 } tm_softmax_f32_params;
 
+typedef tm_softmax_f32_params tm_log_softmax_f32_params; /* beta is not read */
+
+/* y = clamp(rint(e[i] / sum of e / out_scale) + out_zero), e = exponential[max x - x] */
+typedef struct {
+  int32_t rows, depth;
+  float out_scale;
+  int32_t out_zero;
+  const float *exponential; /* exp(-d * scale * beta) for d = 0 .. 255 */
+} tm_table_softmax_s8_params;
+
 #endif

@@ -12,7 +12,7 @@
 #include "measure.h"
 #include "port.h"
 
-#define STACK_PAINT 0xA5A5A5A5u
+#define STACK_PAINT 0xC3965AF0u /* no byte that fills the arena */
 
 /* From the linker script. */
 extern uint32_t tm_link_model_stack_low[];
@@ -290,7 +290,7 @@ static void report_layers(void)
 {
     uint64_t cost = first_layer_cost;
     const struct stamp *from = &before;
-    for (uint32_t layer = 0; layer < TM_MODEL_LAYER_COUNT; ++layer) {
+    for (uint32_t layer = 0; layer != TM_MODEL_LAYER_COUNT; ++layer) {
         tm_print_indexed("layer", layer, elapsed(from, &layers[layer]) - cost);
         from = &layers[layer];
         cost = layer_cost;

@@ -22,24 +22,22 @@ static uintptr_t console;
 #if defined(__riscv)
 /* The host knows the call by the two no-operations around ebreak; all three must be 32 bits
  * wide and in one page. */
-static uintptr_t call_host(uintptr_t operation, uintptr_t argument)
-{
-    register uintptr_t a0 __asm__("a0") = operation;
-    register uintptr_t a1 __asm__("a1") = argument;
-    __asm__ volatile(".option push\n\t"
-                     ".option norvc\n\t"
-                     ".balign 16\n\t"
-                     "slli x0, x0, 0x1f\n\t"
-                     "ebreak\n\t"
-                     "srai x0, x0, 7\n\t"
-                     ".option pop"
-                     : "+r"(a0)
-                     : "r"(a1)
-                     : "memory");
-    return a0;
-}
+uintptr_t tm_call_host(uintptr_t operation, uintptr_t argument);
+__asm__(".section .text.tm_call_host, \"ax\", %progbits\n"
+        ".balign 16\n"
+        ".globl tm_call_host\n"
+        ".type tm_call_host, %function\n"
+        "tm_call_host:\n\t"
+        ".option push\n\t"
+        ".option norvc\n\t"
+        "slli x0, x0, 0x1f\n\t"
+        "ebreak\n\t"
+        "srai x0, x0, 7\n\t"
+        ".option pop\n\t"
+        "ret\n"
+        ".size tm_call_host, . - tm_call_host\n");
 #else
-static uintptr_t call_host(uintptr_t operation, uintptr_t argument)
+static uintptr_t tm_call_host(uintptr_t operation, uintptr_t argument)
 {
     register uintptr_t r0 __asm__("r0") = operation;
     register uintptr_t r1 __asm__("r1") = argument;
@@ -60,7 +58,7 @@ static size_t text_bytes(const char *text)
 static uintptr_t open_file(const char *name, uintptr_t mode)
 {
     const uintptr_t arguments[3] = {(uintptr_t)name, mode, text_bytes(name)};
-    const uintptr_t handle = call_host(SYS_OPEN, (uintptr_t)arguments);
+    const uintptr_t handle = tm_call_host(SYS_OPEN, (uintptr_t)arguments);
     if (handle == UINTPTR_MAX) {
         tm_port_print("error ");
         tm_port_print(name);
@@ -73,7 +71,7 @@ static uintptr_t open_file(const char *name, uintptr_t mode)
 static uintptr_t write_bytes(uintptr_t handle, const void *from, size_t bytes)
 {
     const uintptr_t arguments[3] = {handle, (uintptr_t)from, bytes};
-    return call_host(SYS_WRITE, (uintptr_t)arguments);
+    return tm_call_host(SYS_WRITE, (uintptr_t)arguments);
 }
 
 void tm_port_open(void)
@@ -86,7 +84,7 @@ void tm_port_open(void)
 size_t tm_port_read(void *to, size_t bytes)
 {
     const uintptr_t arguments[3] = {input, (uintptr_t)to, bytes};
-    const uintptr_t missing = call_host(SYS_READ, (uintptr_t)arguments);
+    const uintptr_t missing = tm_call_host(SYS_READ, (uintptr_t)arguments);
     return missing <= bytes ? bytes - missing : 0;
 }
 
@@ -106,7 +104,7 @@ void tm_port_print(const char *text)
 static void close_file(uintptr_t handle)
 {
     if (handle != 0) {
-        (void)call_host(SYS_CLOSE, (uintptr_t)&handle);
+        (void)tm_call_host(SYS_CLOSE, (uintptr_t)&handle);
     }
 }
 
@@ -116,11 +114,6 @@ _Noreturn void tm_port_exit(int code)
     close_file(output);
     for (;;) {
         const uintptr_t reason = code == 0 ? STOPPED_APPLICATION_EXIT : STOPPED_RUN_TIME_ERROR;
-#if defined(__riscv) && __riscv_xlen == 64
-        const uintptr_t arguments[2] = {reason, (uintptr_t)code};
-        (void)call_host(SYS_EXIT, (uintptr_t)arguments);
-#else
-        (void)call_host(SYS_EXIT, reason);
-#endif
+        (void)tm_call_host(SYS_EXIT, reason);
     }
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import tomllib
 from dataclasses import dataclass
+from itertools import pairwise
 from math import gcd
 from pathlib import Path
 from typing import Any
@@ -320,6 +321,6 @@ def _check_regions(regions: tuple[Region, ...], where: str) -> None:
         if names.count(name) > 1:
             raise BoardError(f"has two regions named {name}", at=where)
     ordered = sorted(regions, key=lambda region: region.address)
-    for first, second in zip(ordered, ordered[1:], strict=False):
+    for first, second in pairwise(ordered):
         if second.address < first.end:
             raise BoardError(f"regions {first.name} and {second.name} overlap", at=where)

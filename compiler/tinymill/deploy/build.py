@@ -27,11 +27,10 @@ def build(
     profile: bool = False,
     cc: str | None = None,
     sanitize: bool = False,
-    timeout: float = TIMEOUT,
 ) -> Path:
     """The program built from ``project`` in ``folder`` (made if missing); nothing is written
     elsewhere. ``profile`` builds with -DTM_PROFILE, ``sanitize`` with the address and
-    undefined-behaviour sanitizers (host only); ``timeout`` is seconds for each compiler call.
+    undefined-behaviour sanitizers (host only).
 
     Raises ``ToolMissing``, ``ToolFailed`` (with the compiler's first error), ``OutOfMemory``
     when a memory region overflows.
@@ -49,14 +48,14 @@ def build(
         (folder / unit.object).parent.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(max_workers=2) as pool:
         compiles = [
-            pool.submit(_call, compile_argv(command, steps, unit, project), folder, timeout)
+            pool.submit(_call, compile_argv(command, steps, unit, project), folder)
             for unit in steps.units
         ]
         for unit, compiled in zip(steps.units, compiles, strict=True):
             problem = compiled.result()
             if problem is not None:
                 raise ToolFailed(f"{command[0]} fails: {_first_error(problem)}", at=unit.source)
-    problem = _call(link_argv(command, steps, project), folder, timeout)
+    problem = _call(link_argv(command, steps, project), folder)
     if problem is not None:
         raise _link_error(problem, board, command[0])
     return folder / steps.program
@@ -77,7 +76,7 @@ def link_argv(command: tuple[str, ...], steps: Recipe, project: Path) -> tuple[s
     return (*command, *script, "-o", steps.program, *objects, *steps.link_flags)
 
 
-def _call(argv: tuple[str, ...], folder: Path, timeout: float) -> str | None:
+def _call(argv: tuple[str, ...], folder: Path) -> str | None:
     """What the tool says if it fails, else None."""
     try:
         done = subprocess.run(
@@ -86,11 +85,11 @@ def _call(argv: tuple[str, ...], folder: Path, timeout: float) -> str | None:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=timeout,
+            timeout=TIMEOUT,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return f"error: no end after {timeout:g} s"
+        return f"error: no end after {TIMEOUT:g} s"
     except OSError as error:
         return f"error: can't be started: {error.strerror}"
     if done.returncode == 0:
@@ -101,7 +100,7 @@ def _call(argv: tuple[str, ...], folder: Path, timeout: float) -> str | None:
 def _first_error(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     for line in lines:
-        if "error" in line or "undefined reference" in line:
+        if ("error" in line or "undefined reference" in line) and "collect2" not in line:
             return line
     return lines[0] if lines else "no message"
 

@@ -15,6 +15,7 @@ from tinymill.deploy.size import Sizes, object_sizes, program_sizes
 from tinymill.errors import BoardError, OutOfMemory, ToolFailed
 
 TIMEOUT = 600.0
+"""Seconds that a run may take."""
 
 
 @dataclass(frozen=True)
@@ -62,15 +63,41 @@ def measure(
 
     ``profile`` also counts instructions per layer, in a second build run beside the first;
     where that one alone does not fit into the board's memory, they are None. ``cc`` is the
-    compiler, ``timeout`` seconds for each compiler call and for the run. Raises
+    compiler, ``timeout`` the seconds a run may take before it is killed. Raises
     ``ToolMissing``, ``ToolFailed``, ``OutOfMemory``, ``BoardError``.
     """
     if not board.is_host and board.simulator is None:
         raise BoardError(f"{board.name} has no simulator to run in")
+    try:
+        return _measure(
+            project,
+            board,
+            frames,
+            model=model,
+            profile=profile,
+            cc=cc,
+            sanitize=sanitize,
+            timeout=timeout,
+        )
+    except OSError as error:
+        raise ToolFailed(
+            f"the temporary folder can't be used: {error.strerror}", at=error.filename
+        ) from None
+
+
+def _measure(
+    project: Path,
+    board: Board,
+    frames: bytes,
+    *,
+    model: str,
+    profile: bool,
+    cc: str | None,
+    sanitize: bool,
+    timeout: float,
+) -> Measurement:
     capabilities = host.CAPABILITIES if board.is_host else qemu.CAPABILITIES
     profile = profile and "layers" in capabilities
-    if sanitize and "sanitize" not in capabilities:
-        raise BoardError(f"{board.name} has no sanitizers", hint="they run on the host only")
     with tempfile.TemporaryDirectory(prefix="tinymill-") as name:
         folder = Path(name)
 
@@ -85,7 +112,6 @@ def measure(
                 profile=profiled,
                 cc=cc,
                 sanitize=sanitize,
-                timeout=timeout,
             )
             return program, _run(program, board, frames, folder / f"{kind}-run", timeout)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +23,8 @@ class Ended:
 def run_process(
     argv: tuple[str, ...], folder: Path, *, timeout: float, settings: dict[str, str] | None = None
 ) -> Ended:
-    """Runs ``argv`` in ``folder``. After ``timeout`` seconds it and its children are killed
-    and ``ToolFailed`` is raised. ``settings`` are added to the environment."""
+    """Runs ``argv`` in ``folder``. After ``timeout`` seconds it is killed and
+    ``ToolFailed`` is raised. ``settings`` are added to the environment."""
     name = Path(argv[0]).name
     try:
         process = subprocess.Popen(
@@ -35,7 +34,6 @@ def run_process(
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env={**os.environ, **(settings or {})},
-            start_new_session=True,
         )
     except OSError as error:
         raise ToolFailed(f"{name} can't be started: {error.strerror}") from None
@@ -43,22 +41,18 @@ def run_process(
         try:
             out, _ = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
-            _kill(process)
+            process.kill()
             raise ToolFailed(f"{name} was stopped: no end after {timeout:g} s") from None
         except BaseException:
-            _kill(process)
+            process.kill()
             raise
     return Ended(process.returncode, out.decode(errors="replace"))
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        process.kill()
-    process.communicate()
-
-
 def last_words(text: str) -> str:
-    """The end of what a process wrote, on one line."""
+    """What a process that ended early has to say, on one line: a sanitizer's finding, else the
+    end of what it wrote."""
+    for line in text.splitlines():
+        if "runtime error:" in line or "ERROR: " in line:
+            return line.strip()
     return " ".join(text.split())[-_TAIL:] or "it wrote nothing"

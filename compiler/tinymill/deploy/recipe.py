@@ -74,9 +74,7 @@ def recipe(board: Board, model: str, *, profile: bool = False, sanitize: bool = 
     extra = SANITIZERS if sanitize else ()
     units = tuple(
         Unit(f"target/{name}", f"harness/{name.removesuffix('.c')}.o", True) for name in harness
-    ) + tuple(
-        Unit(f"{name}.c", f"model/{name}.o", False) for name in (model, f"{model}_weights")
-    )
+    ) + tuple(Unit(f"{name}.c", f"model/{name}.o", False) for name in (model, f"{model}_weights"))
     return Recipe(
         units=units,
         model_flags=(*flags, *extra),

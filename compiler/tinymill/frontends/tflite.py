@@ -14,7 +14,7 @@ import numpy as np
 import tflite
 
 from ..errors import InvalidModel, TinymillError, UnsupportedOp
-from ..ir import DType, FixedPoint, Graph, GraphBuilder, Op, Port, Quant, TensorType
+from ..ir import DType, FixedPoint, Graph, GraphBuilder, Op, Port, Quant, TensorType, interpret
 from ..ops.arithmetic import fixed_point
 from ..ops.conv import same_pad
 from ..ops.quantization import Recode
@@ -39,6 +39,8 @@ _ACTIVATIONS = {
     tflite.ActivationFunctionType.RELU_N1_TO_1: (-1.0, 1.0),
     tflite.ActivationFunctionType.RELU6: (0.0, 6.0),
 }
+# Operators whose output is their input's bytes: a variable can't be read through them.
+_ALIASES = ("RESHAPE", "SQUEEZE", "EXPAND_DIMS")
 # What the flatbuffer classes and numpy raise on bytes that are no model.
 _BROKEN = (
     struct.error, IndexError, ValueError, TypeError, OverflowError, KeyError, AttributeError,
@@ -59,14 +61,16 @@ def read_tflite(content: bytes, name: str) -> Graph:
 
 
 class _Reader:
-    def __init__(self, content: bytes, name: str) -> None:
+    def __init__(self, content: bytes, name: str, *, once: bool = False) -> None:
+        self.content = content
+        self.once = once
         self.size = len(content)
         self.model = tflite.Model.GetRootAs(content, 0)
         self.builder = GraphBuilder(name)
         self.values: dict[int, str] = {}
-        self.written: set[str] = set()
         self.resources: dict[int, str] = {}
-        self.variable_names: dict[tuple[str, str], str] = {}
+        self.variables: dict[str, str] = {}
+        self.initial: dict[str, np.ndarray] = {}
 
     def read(self) -> Graph:
         if self.model.SubgraphsLength() < 1:
@@ -84,6 +88,57 @@ class _Reader:
         if not self.builder.outputs:
             raise InvalidModel("the model has no outputs")
         return self.builder.finish()
+
+    # -- variables ------------------------------------------------------------------------
+
+    def initial_values(self, index: int) -> dict[str, np.ndarray]:
+        """What the variables hold, by resource name, after subgraph ``index`` ran once."""
+        if self.once:
+            raise UnsupportedOp("CALL_ONCE inside of what is called once")
+        inner = _Reader(self.content, f"{self.builder.name} once", once=True)
+        graph = inner._subgraph(index)
+        inner._limit(graph.OperatorsLength(), "operators")
+        for operator in range(graph.OperatorsLength()):
+            inner._operator(graph, operator)
+        made = inner.builder.finish()
+        state = dict(made.variables)
+        interpret(made, {}, state)
+        return {
+            resource: state[name] for resource, name in inner.variables.items() if name in state
+        }
+
+    def variable(self, resource: str, kind: TensorType) -> str:
+        """The variable of a resource; made, with its initial value, where first used."""
+        if resource not in self.variables:
+            name = self._fresh(resource)
+            array = self.initial.get(resource)
+            if array is None:
+                array = np.zeros(kind.shape, kind.dtype.numpy)
+            if (array.shape, array.dtype) != (kind.shape, kind.dtype.numpy):
+                raise InvalidModel(f"initial value {array.dtype}{array.shape} of {kind}", at=name)
+            self.builder.types[name] = kind
+            self.builder.variables[name] = array
+            self.variables[resource] = name
+        return self.variables[resource]
+
+    def reads_end_early(self, graph: Any, index: int, tensor: int, resource: str) -> bool:
+        """Whether all that reads ``tensor``, read from a variable by operator ``index``, does so
+        before the variable is next assigned, so that it may as well read the variable."""
+        if tensor in (graph.OutputsAsNumpy() if graph.OutputsLength() else ()):
+            return False
+        assigned = False
+        for later in range(index + 1, graph.OperatorsLength()):
+            operator = graph.Operators(later)
+            inputs = operator.InputsAsNumpy() if operator.InputsLength() else ()
+            kind = self.kind_of(operator)
+            if tensor in inputs and (assigned or kind in _ALIASES):
+                return False
+            assigned = assigned or kind == "CALL_ONCE" or (
+                kind == "ASSIGN_VARIABLE"
+                # a handle not yet declared may be any
+                and self.resources.get(int(inputs[0]), resource) == resource
+            )
+        return True
 
     def _subgraph(self, index: int) -> Any:
         graph = self.model.Subgraphs(index)
@@ -150,7 +205,9 @@ class _Reader:
                 array = (array ^ np.uint8(0x80)).view(np.int8)
             self.builder.constants[name] = array
         elif tensor.IsVariable():
-            zero = 0 if kind.quant is None else kind.zero_point
+            # as TFLite Micro starts them: bytes at the zero point, all else at 0
+            bytewise = kind.quant is not None and kind.dtype is DType.INT8
+            zero = kind.zero_point if bytewise else 0
             self.builder.variables[name] = np.full(kind.shape, zero, kind.dtype.numpy)
         else:
             raise InvalidModel("used before anything writes it", at=name)
@@ -199,16 +256,21 @@ class _Reader:
 
     # -- operators ------------------------------------------------------------------------
 
-    def _operator(self, graph: Any, index: int) -> None:
-        operator = graph.Operators(index)
+    def kind_of(self, operator: Any) -> str:
+        """The operator's name in TFLite's schema; "CUSTOM name" for a custom one."""
         code = operator.OpcodeIndex()
         if not 0 <= code < self.model.OperatorCodesLength():
-            raise InvalidModel(f"operator {index} has code {code}")
+            raise InvalidModel(f"an operator has code {code}")
         entry = self.model.OperatorCodes(code)
         number = max(entry.BuiltinCode(), entry.DeprecatedBuiltinCode())
         kind = _OPERATORS.get(number, str(number))
         if kind == "CUSTOM":
             kind = f"CUSTOM {(entry.CustomCode() or b'').decode('utf-8', 'replace')}"
+        return kind
+
+    def _operator(self, graph: Any, index: int) -> None:
+        operator = graph.Operators(index)
+        kind = self.kind_of(operator)
         node = TfliteNode(self, graph, operator, kind, index)
         importer = TFLITE.get(kind)
         if importer is None:
@@ -252,6 +314,49 @@ class TfliteNode:
     def inputs(self) -> list[str]:
         """Names of the inputs; "" where one is left out."""
         return [self.reader.value(self.graph, i) for i in self.input_indices]
+
+    def inputs_from(self, position: int) -> list[str]:
+        """Names of the inputs from ``position`` on."""
+        return [self.reader.value(self.graph, i) for i in self.input_indices[position:]]
+
+    # -- variables ------------------------------------------------------------------------
+
+    def declare_variable(self) -> None:
+        """Makes this operator's output a handle of the variable its options name."""
+        options = self.options("VarHandleOptions")
+        names = (options.Container() or b"", options.SharedName() or b"")
+        resource = "/".join(part.decode("utf-8", "replace") for part in names if part)
+        self.reader.resources[self.output_indices[0]] = resource or "variable"
+
+    def _resource(self) -> str:
+        handle = self.input_indices[0] if self.input_indices else -1
+        if handle not in self.reader.resources:
+            raise self.unsupported("a handle that is not from VAR_HANDLE before it")
+        return self.reader.resources[handle]
+
+    def variable(self, kind: TensorType) -> str:
+        """The variable that the first input is a handle of."""
+        return self.reader.variable(self._resource(), kind)
+
+    def may_read_in_place(self) -> bool:
+        """Whether the readers of the output may read the variable itself."""
+        output = self.output_indices[0]
+        kind = self.output_type(0)
+        return self.type_of(self.variable(kind)) == kind and self.reader.reads_end_early(
+            self.graph, self.index, output, self._resource()
+        )
+
+    def define(self, value: str) -> None:
+        """Makes an existing value this operator's first output."""
+        self.reader.values[self.output_indices[0]] = value
+
+    def run_once(self, subgraph: int) -> None:
+        """Takes the variables' initial values from a subgraph."""
+        if self.reader.variables:
+            raise self.unsupported("variables used before it")
+        self.reader.initial.update(self.reader.initial_values(subgraph))
+
+    # -- errors ---------------------------------------------------------------------------
 
     def unsupported(self, problem: str) -> UnsupportedOp:
         return UnsupportedOp(f"{self.kind}: {problem}", at=self.name)

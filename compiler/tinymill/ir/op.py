@@ -124,6 +124,12 @@ class Op(ABC):
     movement: ClassVar[bool] = False
     """True where values are only moved, so that the op commutes with per-tensor quantisation."""
 
+    alike: ClassVar[bool] = False
+    """True where all inputs are data of one layout (elementwise, concat), not only the first."""
+
+    bias: ClassVar[int | None] = None
+    """The input that is added to the accumulator, in its scale, where there is one."""
+
     @property
     def name(self) -> str:
         return type(self).__name__

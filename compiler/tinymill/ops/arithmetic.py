@@ -87,7 +87,7 @@ def scale_float(acc: np.ndarray, m: np.ndarray) -> np.ndarray:
 def round_even(x: np.ndarray) -> np.ndarray:
     """Nearest integer, half to even; clipped to +-2**22, NaN gives 0."""
     limit = np.float32(1 << 22)
-    return np.rint(np.clip(np.nan_to_num(x, nan=0.0), -limit, limit)).astype(np.int64)
+    return np.rint(np.clip(np.where(np.isnan(x), 0, x), -limit, limit)).astype(np.int64)
 
 
 def saturate(x: np.ndarray, kind: TensorType) -> np.ndarray:
@@ -114,3 +114,16 @@ def quantize(x: np.ndarray, kind: TensorType) -> np.ndarray:
 def float_scale(reals: Sequence[float] | np.ndarray) -> FloatScale:
     """Real factors rounded to float32."""
     return FloatScale(tuple(float(np.float32(real)) for real in reals))
+
+
+def quantize_clamp(
+    clamp: tuple[float, float] | None, kind: TensorType
+) -> tuple[float, float] | None:
+    """A clamp of reals as one of the integers of ``kind``.
+
+    Quantisation is monotonic, so clamping after it gives what clamping before it gives.
+    """
+    if clamp is None:
+        return None
+    low, high = (int(quantize(np.array([x], np.float32), kind)[0]) for x in clamp)
+    return low, high

@@ -27,7 +27,14 @@ from ..ir import (
     Types,
     Window,
 )
-from .arithmetic import dequantize, fixed_multiplier, fixed_point, quantize, scale_fixed
+from .arithmetic import (
+    dequantize,
+    fixed_multiplier,
+    fixed_point,
+    quantize,
+    quantize_clamp,
+    scale_fixed,
+)
 from .registry import from_onnx, from_tflite
 
 FUNCTIONS = {
@@ -64,6 +71,7 @@ class Binary(Op):
     function: str
     clamp: tuple[float, float] | None = None
     fixed: AddFixed | FixedPoint | None = None
+    alike = True
 
     @property
     def name(self) -> str:
@@ -86,8 +94,9 @@ class Binary(Op):
             for kind in types.inputs
         )
 
-    def macs(self, types: Types) -> int:
-        return 0
+    def permuted(self, order: Sequence[int], types: Types) -> Op | None:
+        # an input of lower rank broadcasts along leading axes, which then must be added first
+        return self if types.output.rank == len(order) else None
 
     def reference(
         self, inputs: Sequence[np.ndarray | None], types: Types
@@ -125,12 +134,12 @@ class Binary(Op):
 
     def quantized(self, types: Types) -> Op | None:
         kinds = (types.input(0), types.input(1), types.output)
-        if self.clamp is not None or any(
+        if any(
             kind.dtype is not DType.INT8 or kind.quant is None or not kind.quant.per_tensor
             for kind in kinds
         ):
             return None
-        return replace(self, fixed=None)
+        return replace(self, clamp=quantize_clamp(self.clamp, types.output), fixed=None)
 
     def kernel(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -27,7 +27,7 @@ from ..ir import (
     Types,
     Window,
 )
-from .arithmetic import fixed_point, float_scale, rescale
+from .arithmetic import fixed_point, float_scale, quantize_clamp, rescale
 from .registry import from_onnx, from_tflite
 
 MAX_WINDOW = 1 << 20
@@ -50,6 +50,7 @@ class Conv2D(Op):
     groups: int = 1
     clamp: tuple[float, float] | None = None
     rescale: Rescale | None = None
+    bias = 2
 
     def infer(self, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
         x, weights = inputs[0], inputs[1]
@@ -126,15 +127,16 @@ class Conv2D(Op):
     def quantized(self, types: Types) -> Op | None:
         """M = float32(float64(s_x) * s_w / s_y), one for each output channel."""
         x, weights = types.input(0), types.input(1)
-        if self.clamp is not None or not is_int8_conv(x, weights, types.output, 0):
+        if not is_int8_conv(x, weights, types.output, 0):
             return None
         assert weights.quant is not None
         scales = np.array(weights.quant.scale, np.float64)
         m = np.float64(x.scale) * np.broadcast_to(scales, weights.shape[0])
-        return Conv2D(
-            self.stride, self.dilation, self.pad, self.groups, None,
-            float_scale(m / np.float64(types.output.scale)),
-        )  # fmt: skip
+        return replace(
+            self,
+            clamp=quantize_clamp(self.clamp, types.output),
+            rescale=float_scale(m / np.float64(types.output.scale)),
+        )
 
     def kernel(
         self,

@@ -17,14 +17,14 @@ from ..ir import (
     Op,
     Param,
     Quant,
+    Rescale,
     Rows,
-    Table,
     TensorType,
     Types,
     Window,
 )
-from .arithmetic import float_scale, saturate, scale_float
-from .conv import out_size
+from .arithmetic import fixed_point, float_scale, quantize_clamp, scale_fixed, scale_float
+from .conv import out_size, rescale_params
 from .registry import from_onnx, from_tflite
 
 
@@ -135,12 +135,13 @@ class AveragePool(Pool):
     ``count_padding`` divides by the whole window, else by the part inside the map. Integer
     forms: without ``rescale`` input and output are quantised alike and the sum is divided
     with ``rounding`` "away" from zero (TFLite int8) or "half_up" (TFLite uint8); with it
-    y = rint(float32(sum (x - zx)) * m[n - 1]) + zy for n summed values (ONNX).
+    y = rescale(sum (x - zx)) + zy by the factor for n summed values, the n-th of ``rescale``
+    (ONNX: rint(float32(sum) * m[n - 1])).
     """
 
     count_padding: bool = False
     rounding: str = "away"
-    rescale: FloatScale | None = None
+    rescale: Rescale | None = None
 
     def _counts(self, types: Types) -> np.ndarray:
         if self.count_padding:
@@ -161,8 +162,8 @@ class AveragePool(Pool):
         if self.rescale is not None:
             zero = types.input(0).zero_point
             total = sum(self._taps(x.astype(np.int64) - zero, types, 0))
-            m = np.array(self.rescale.m, np.float32)[counts - 1]
-            return (saturate(scale_float(np.asarray(total), m) + kind.zero_point, kind),)
+            y = _rescale_by_count(np.asarray(total), counts, self.rescale) + kind.zero_point
+            return (np.clip(y, *self._clamp(kind)).astype(kind.dtype.numpy),)
         total = np.asarray(sum(self._taps(x.astype(np.int64), types, 0)))
         half = counts // 2
         if self.rounding == "away":
@@ -174,13 +175,13 @@ class AveragePool(Pool):
     def quantized(self, types: Types) -> Op | None:
         """M = float32(float64(s_x) / (n * s_y)) for each number n of summed values."""
         x, y = types.input(0), types.output
-        if x.dtype is not DType.INT8 or y.dtype is not DType.INT8 or self.clamp is not None:
+        if x.dtype is not DType.INT8 or y.dtype is not DType.INT8:
             return None
         if x.quant is None or y.quant is None or not (x.quant.per_tensor and y.quant.per_tensor):
             return None
         most = self.window[0] * self.window[1]
         m = [np.float64(x.scale) / (n * np.float64(y.scale)) for n in range(1, most + 1)]
-        return replace(self, rescale=float_scale(m))
+        return replace(self, clamp=quantize_clamp(self.clamp, y), rescale=float_scale(m))
 
     def kernel(
         self,
@@ -203,7 +204,7 @@ class AveragePool(Pool):
             return KernelCall("avgpool", "s8", params, operands)
         params |= {
             "in_zero": types.input(0).zero_point, "out_zero": types.output.zero_point,
-            "scale": Table("scale", np.array(self.rescale.m, np.float32)),
+            **rescale_params(self.rescale, self.window[0] * self.window[1]),
         }  # fmt: skip
         return KernelCall("avgpool_scaled", "s8", params, operands)
 
@@ -216,6 +217,7 @@ class AveragePool(Pool):
             cls((7, 6), clamp=(-50, 40)),
             cls((7, 6), rounding="half_up"),
             cls((3, 2), (1, 1), (1, 0, 1, 1), rescale=float_scale([0.9 / n for n in range(1, 7)])),
+            cls((3, 2), (1, 1), (1, 0, 1, 1), rescale=fixed_point([0.9 / n for n in range(1, 7)])),
         )
         for op in ops:
             for dtype in (DType.FLOAT32, DType.INT8):
@@ -225,6 +227,13 @@ class AveragePool(Pool):
                 x = TensorType((1, 7, 6, 5), dtype, quant)
                 y = replace(op.infer((x,))[0], quant=quant)
                 yield Example(op, Types((x,), (y,)))
+
+
+def _rescale_by_count(total: np.ndarray, counts: np.ndarray, how: Rescale) -> np.ndarray:
+    if isinstance(how, FloatScale):
+        return scale_float(total, np.array(how.m, np.float32)[counts - 1])
+    multiplier, shift = np.array(how.multiplier), np.array(how.shift)
+    return scale_fixed(total, multiplier[counts - 1], shift[counts - 1])
 
 
 @from_onnx("MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool")

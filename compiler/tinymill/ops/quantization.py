@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import UnsupportedOp
+from ..errors import InvalidModel, UnsupportedOp
 from ..ir import (
     POINT,
     DType,
@@ -24,7 +24,8 @@ from ..ir import (
     Window,
 )
 from .arithmetic import dequantize, fixed_point, quantize, saturate, scale_fixed
-from .registry import from_tflite
+from .registry import from_onnx, from_tflite
+from .reshape import Reshape
 
 
 @dataclass(frozen=True)
@@ -251,3 +252,70 @@ def _dequantize(node: Any) -> None:
     if node.type(0).quant is None:
         raise node.unsupported(f"{node.type(0)}")
     node.add(Dequantize(), node.inputs[:1])
+
+
+def _parameters(node: Any, scale_at: int, zero_at: int, rank: int, axis: int) -> tuple[Quant, DType]:
+    """Quantisation from two inputs of an ONNX node, and the integers' type by the zero point."""
+    scale = node.constant(scale_at).ravel().astype(np.float32)
+    if node.has(zero_at):
+        zeros = node.constant(zero_at)
+        dtype = DType.of(zeros.dtype)
+        zero_point = tuple(int(z) for z in zeros.ravel())
+    else:
+        dtype, zero_point = DType.UINT8, (0,) * int(scale.size)
+    if not np.all(np.isfinite(scale) & (scale > 0)):
+        raise InvalidModel("a quantisation scale is not a positive number", at=node.name)
+    if len(zero_point) != scale.size:
+        raise InvalidModel(f"{scale.size} scales, {len(zero_point)} zero points", at=node.name)
+    scales = tuple(float(s) for s in scale)
+    if scale.size == 1:
+        return Quant(scales, zero_point), dtype
+    axis = axis + rank if axis < 0 else axis
+    return Quant(scales, zero_point, axis), dtype
+
+
+def quantize_onnx(node: Any, value: str, scale_at: int, zero_at: int) -> None:
+    """Ends the import of ``node`` by quantising ``value`` with the parameters in its inputs."""
+    kind = node.type_of(value)
+    axis = node.attribute("axis", 1) if node.kind == "QuantizeLinear" else 1
+    quant, dtype = _parameters(node, scale_at, zero_at, kind.rank, axis)
+    node.add(Quantize(dtype), [value], quants=[quant])
+
+
+def dequantize_onnx(node: Any, position: int, scale_at: int, zero_at: int, axis: int = 1) -> str:
+    """Input ``position`` of ``node`` dequantised with the parameters in its inputs."""
+    value = node.input(position)
+    kind = node.type_of(value)
+    quant, _ = _parameters(node, scale_at, zero_at, kind.rank, axis)
+    if quant.axis is not None and (
+        not quant.axis < kind.rank or kind.shape[quant.axis] != len(quant.scale)
+    ):
+        raise node.invalid(f"{len(quant.scale)} scales along axis {quant.axis} of {kind.shape}")
+    return node.emit(Dequantize(), [_with_quant(node, value, quant)])
+
+
+def _with_quant(node: Any, value: str, quant: Quant) -> str:
+    """``value`` as one that has this quantisation: itself where it has none or the same."""
+    kind = node.type_of(value)
+    if kind.quant is None:
+        node.builder.types[value] = TensorType(kind.shape, kind.dtype, quant)
+        return value
+    if kind.quant == quant:
+        return value
+    return node.emit(Reshape(kind.shape), [value], quant)
+
+
+@from_onnx("QuantizeLinear")
+def _quantize_linear(node: Any) -> None:
+    if node.attribute("block_size", 0):
+        raise node.unsupported("blocked quantisation")
+    if not node.has(2) and node.attribute("output_dtype", 0) not in (0, 2):
+        raise node.unsupported("output_dtype without a zero point")
+    quantize_onnx(node, node.input(0), 1, 2)
+
+
+@from_onnx("DequantizeLinear")
+def _dequantize_linear(node: Any) -> None:
+    if node.attribute("block_size", 0):
+        raise node.unsupported("blocked quantisation")
+    node.define(dequantize_onnx(node, 0, 1, 2, node.attribute("axis", 1)))

@@ -12,6 +12,7 @@ from ..errors import UnsupportedOp
 from ..ir import DType, Example, Flat, KernelCall, Op, Param, Quant, Table, TensorType, Types
 from .arithmetic import divide_by_pot, doubling_high_mul, fixed_multiplier, saturate, wrap32
 from .registry import from_tflite
+from .table_softmax import table_softmax
 
 # gemmlowp's fixed-point softmax as TFLite uses it: differences of logits carry 5 integer bits,
 # the sum of exponentials 12.
@@ -54,6 +55,10 @@ class Softmax(Op):
         y = divide_by_pot(doubling_high_mul(exponential, reciprocal), bits_over_unit + 31 - bits)
         low, _ = kind.dtype.limits
         return (np.where(exponential == 0, low, saturate(y + low, kind)).astype(kind.dtype.numpy),)
+
+    def quantized(self, types: Types) -> Op | None:
+        """By a table of exponentials; TFLite's fixed point is another function."""
+        return table_softmax(self.beta, types)
 
     def table(self, scale: float) -> np.ndarray:
         """exp(-beta * scale * d) in Q0.31 for d = 0 .. 255, gemmlowp's digits; int64."""

@@ -1,4 +1,4 @@
-/* Plain average pooling with float rescaling. No scratch. */
+/* Plain average pooling that rescales by the number of summed values. No scratch. */
 #include "tm_pool.h"
 #include "tm_rescale.h"
 
@@ -21,7 +21,7 @@ static tm_status tm_avgpool_scaled_s8(const tm_avgpool_scaled_s8_params *p, cons
             sum += row[ix * p->channels + c];
           }
         }
-        sum = tm_round_even((float)sum * p->scale[count - 1]) + p->out_zero;
+        sum = tm_rescale(sum, p->multiplier, p->shift, p->scale, count - 1) + p->out_zero;
         y[ox * p->channels + c] = (int8_t)tm_clamp(sum, p->lo, p->hi);
       }
     }

@@ -1,0 +1,5 @@
+"""python -m tinymill."""
+
+from .cli import main
+
+main()

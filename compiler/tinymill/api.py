@@ -1,0 +1,435 @@
+"""The commands as Python calls, with results as objects."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from . import __version__
+from .boards import Board, load_board
+from .deploy import measure, target_files
+from .emit import c_name, emit
+from .errors import BoardError, OutOfMemory, TinymillError, ToolFailed, UnsupportedOp
+from .frontends import read_model
+from .ir import DType, Graph, Node, Port
+from .ops.quantization import Quantize
+from .passes import pipeline, run_passes
+from .project import PLAN, read_plan, write_project
+from .samples import PATTERN, End, frames_of, outputs_of
+from .schedule import Plan, check_budget, plan
+
+Io = Literal["quantized", "float"]
+Requant = Literal["exact", "fixed"]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One node as ``inspect`` shows it. ``problem`` says why it can't be compiled."""
+
+    name: str
+    op: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    macs: int
+    parameters: int
+    problem: str | None
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What a model holds. ``problems`` are those of its layers."""
+
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    layers: tuple[Layer, ...]
+
+    @property
+    def macs(self) -> int:
+        return sum(layer.macs for layer in self.layers)
+
+    @property
+    def parameters(self) -> int:
+        return sum(layer.parameters for layer in self.layers)
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        return tuple(layer.problem for layer in self.layers if layer.problem)
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A model as C for one board: its plan and its files (relative path -> text)."""
+
+    name: str
+    board: Board
+    plan: Plan
+    files: Mapping[str, str]
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """The content of plan.json."""
+        return json.loads(self.files[PLAN])
+
+    def write(self, folder: str | Path) -> None:
+        """Writes the project, whole or not at all."""
+        write_project(self.files, Path(folder))
+
+
+@dataclass(frozen=True)
+class Ram:
+    """Bytes of RAM in a run; ``stack`` is None where it can't be painted (sanitizers)."""
+
+    arena: int
+    static: int
+    stack: int | None
+
+    @property
+    def total(self) -> int:
+        return self.arena + self.static + (self.stack or 0)
+
+
+@dataclass(frozen=True)
+class Flash:
+    """Bytes of flash: code with its constants, and weights."""
+
+    code: int
+    weights: int
+
+    @property
+    def total(self) -> int:
+        return self.code + self.weights
+
+
+@dataclass(frozen=True)
+class LayerTime:
+    """Instructions of one layer in one inference; None where they aren't counted (host)."""
+
+    name: str
+    op: str
+    instructions: int | None
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run gave. ``outputs`` are in the source model's layout."""
+
+    target: str
+    frames: int
+    outputs: tuple[np.ndarray, ...]
+    output_names: tuple[str, ...]
+    instructions: int | None
+    ram: Ram
+    flash: Flash
+    layers: tuple[LayerTime, ...]
+
+    @property
+    def output_crc32(self) -> str:
+        """zlib crc32 of the raw bytes of all outputs in order, frame by frame."""
+        crc = 0
+        for frame in range(self.frames):
+            for array in self.outputs:
+                part = array if self.frames == 1 else array[frame]
+                crc = zlib.crc32(np.ascontiguousarray(part).tobytes(), crc)
+        return f"{crc:08x}"
+
+
+def inspect(model: str | Path, *, shapes: Mapping[str, Sequence[int]] | None = None) -> Inspection:
+    """Layers, shapes, quantisation, MACs and parameters of a model, and what is unsupported.
+
+    Raises ``InvalidModel`` and ``UnsupportedOp`` for a file that can't be read as a graph.
+    """
+    graph = _lowered(read_model(Path(model), shapes=shapes), "quantized", "exact", None)
+    layers = []
+    for node in graph.nodes:
+        types = graph.node_types(node)
+        constants = [value for value in node.inputs if value and graph.is_constant(value)]
+        layers.append(
+            Layer(
+                node.name,
+                node.op.name,
+                tuple(str(graph.type(value)) for value in node.inputs if value),
+                tuple(str(graph.type(value)) for value in node.outputs),
+                node.op.macs(types),
+                sum(graph.type(value).count for value in constants),
+                _problem(graph, node),
+            )
+        )
+    return Inspection(
+        graph.name,
+        tuple(f"{port.name}: {graph.type(port.value)}" for port in graph.inputs),
+        tuple(f"{port.name}: {graph.type(port.value)}" for port in graph.outputs),
+        tuple(layers),
+    )
+
+
+def _problem(graph: Graph, node: Node) -> str | None:
+    try:
+        plan(graph.replace(nodes=(node,), inputs=_ports_of(graph, node), outputs=()))
+    except UnsupportedOp as error:
+        return str(error)
+    return None
+
+
+def _ports_of(graph: Graph, node: Node) -> tuple[Port, ...]:
+    """The node's data inputs as ports, so that it can be planned alone."""
+    found = []
+    for value in dict.fromkeys(node.inputs):
+        if value and not graph.is_constant(value) and value not in graph.variables:
+            shape = graph.type(value).shape
+            found.append(Port(value, value, shape, tuple(range(len(shape)))))
+    return tuple(found)
+
+
+def _lowered(graph: Graph, io: Io, requant: Requant, dump: Path | None) -> Graph:
+    passes = pipeline(quantized_io=io == "quantized", fixed=requant == "fixed")
+    return run_passes(graph, passes, dump)
+
+
+def compile(
+    model: str | Path,
+    *,
+    target: str | Path | Board = "host",
+    output: str | Path | None = None,
+    io: Io = "quantized",
+    requant: Requant = "exact",
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    keep_inputs: bool = False,
+    name: str | None = None,
+    dump_passes: str | Path | None = None,
+) -> Compiled:
+    """Compiles a model file to C for ``target`` and, with ``output``, writes the project.
+
+    ``name`` is the prefix of all C names (default: from the file's name). Raises
+    ``CompileError`` and its kin; nothing is written then.
+    """
+    board = target if isinstance(target, Board) else load_board(target)
+    source = Path(model)
+    dump = None if dump_passes is None else Path(dump_passes)
+    graph = _lowered(read_model(source, shapes=shapes), io, requant, dump)
+    found = plan(graph, board.features, keep_inputs=keep_inputs)
+    _check_budgets(found, board)
+    prefix = c_name(name or source.stem)
+    files = emit(found, prefix)
+    weights = sum(
+        array.nbytes for array in graph.constants.values()
+    )
+    files |= target_files(
+        board, prefix, arena_bytes=found.arena_bytes, weights_bytes=weights
+    )
+    options = {"io": io, "requant": requant, "keep_inputs": keep_inputs}
+    files[PLAN] = _describe(found, board, prefix, source.name, options)
+    compiled = Compiled(prefix, board, found, dict(sorted(files.items())))
+    if output is not None:
+        compiled.write(output)
+    return compiled
+
+
+def _check_budgets(found: Plan, board: Board) -> None:
+    if board.is_host:
+        return
+    check_budget(found, ram=max(region.size for region in board.ram), where=board.name)
+    weights = sum(array.nbytes for array in found.graph.constants.values())
+    flash = sum(region.size for region in board.flash)
+    if weights > flash:
+        raise OutOfMemory(f"weights on {board.name}", needed=weights, available=flash)
+
+
+def _describe(
+    found: Plan, board: Board, name: str, source: str, options: Mapping[str, Any]
+) -> str:
+    graph = found.graph
+    layers = [
+        {
+            "name": step.node.name,
+            "op": step.node.op.name,
+            "kernel": step.kernel.name,
+            "inputs": [str(graph.type(v)) for v in step.node.inputs if v],
+            "outputs": [str(graph.type(v)) for v in step.node.outputs],
+            "macs": step.node.op.macs(graph.node_types(step.node)),
+            "arena": max(
+                (
+                    found.placement.offsets[b.name] + b.size
+                    for b in found.live_at(index)
+                ),
+                default=0,
+            ),
+        }
+        for index, step in enumerate(found.steps)
+    ]
+    buffers = [
+        {
+            "name": buffer.name,
+            "values": list(buffer.values),
+            "offset": found.placement.offsets[buffer.name],
+            "size": buffer.size,
+            "first": buffer.first,
+            "last": buffer.last,
+        }
+        for buffer in found.buffers
+    ]
+    description = {
+        "tinymill": __version__,
+        "model": name,
+        "source": source,
+        "target": board.name,
+        **options,
+        "inputs": [_end(graph, port, first=True) for port in graph.inputs],
+        "outputs": [_end(graph, port, first=False) for port in graph.outputs],
+        "arena": {
+            "bytes": found.arena_bytes,
+            "lower_bound": found.placement.bound,
+            "buffers": buffers,
+        },
+        "state_bytes": found.state_bytes,
+        "constant_bytes": sum(array.nbytes for array in graph.constants.values()),
+        "layers": layers,
+    }
+    return json.dumps(description, indent=1) + "\n"
+
+
+def _end(graph: Graph, port: Port, *, first: bool) -> dict[str, Any]:
+    kind = graph.type(port.value)
+    quant = kind.quant
+    if first and kind.dtype is DType.FLOAT32:
+        readers = (node for node in graph.nodes if port.value in node.inputs)
+        quants = [graph.type(n.outputs[0]).quant for n in readers if isinstance(n.op, Quantize)]
+        quant = quants[0] if quants else None
+    plain = quant is not None and quant.per_tensor
+    return {
+        "name": port.name,
+        "dtype": kind.dtype.numpy.name,
+        "shape": list(port.shape),
+        "order": list(port.order),
+        "scale": quant.scale[0] if quant is not None and plain else None,
+        "zero_point": quant.zero_point[0] if quant is not None and plain else None,
+        "bytes": kind.bytes,
+    }
+
+
+def run(
+    model: str | Path,
+    *,
+    target: str | Path | Board | None = None,
+    input: Sequence[str | Path | np.ndarray] | str | Path | np.ndarray = PATTERN,
+    io: Io = "quantized",
+    requant: Requant = "exact",
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    keep_inputs: bool = False,
+    layers: bool = True,
+    cc: str | None = None,
+    sanitize: bool = False,
+    mean: float | None = None,
+    std: float | None = None,
+    resize: bool = False,
+    timeout: float = 600.0,
+) -> RunResult:
+    """Compiles (unless ``model`` is a project folder), builds and runs on host or in QEMU.
+
+    ``input`` is one source or one for each input of the model: "pattern", an array, a .npy
+    file or an image. Raises what ``compile`` raises, ``InvalidInput``, ``ToolMissing``,
+    ``ToolFailed``.
+    """
+    single = isinstance(input, str | Path | np.ndarray)
+    sources = [input] if single else list(input)  # type: ignore[list-item]
+    path = Path(model)
+    if path.is_dir():
+        description = read_plan(path)
+        board = _board_of(target, description, path)
+        return _run_project(
+            path, description, board, sources, layers=layers, cc=cc, sanitize=sanitize,
+            mean=mean, std=std, resize=resize, timeout=timeout,
+        )  # fmt: skip
+    compiled = compile(
+        path, target="host" if target is None else target, io=io, requant=requant, shapes=shapes,
+        keep_inputs=keep_inputs,
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory(prefix="tinymill-") as name:
+        folder = Path(name) / "project"
+        compiled.write(folder)
+        return _run_project(
+            folder, compiled.description, compiled.board, sources, layers=layers, cc=cc,
+            sanitize=sanitize, mean=mean, std=std, resize=resize, timeout=timeout,
+        )  # fmt: skip
+
+
+def _board_of(
+    target: str | Path | Board | None, description: Mapping[str, Any], folder: Path
+) -> Board:
+    if isinstance(target, Board):
+        return target
+    board = load_board(description["target"] if target is None else target)
+    if board.name != description["target"]:
+        raise BoardError(
+            f"compiled for {description['target']}, not for {board.name}", at=str(folder)
+        )
+    return board
+
+
+def _run_project(
+    folder: Path,
+    description: Mapping[str, Any],
+    board: Board,
+    sources: Sequence[str | Path | np.ndarray],
+    *,
+    layers: bool,
+    cc: str | None,
+    sanitize: bool,
+    mean: float | None,
+    std: float | None,
+    resize: bool,
+    timeout: float,
+) -> RunResult:
+    inputs = [End.of(entry) for entry in description["inputs"]]
+    outputs = [End.of(entry) for entry in description["outputs"]]
+    frames, count = frames_of(sources, inputs, mean=mean, std=std, resize=resize)
+    found = measure(
+        folder, board, frames, model=description["model"], profile=layers, cc=cc,
+        sanitize=sanitize, timeout=timeout,
+    )  # fmt: skip
+    if found.status != 0:
+        raise ToolFailed(f"the model answered status {found.status}", at=board.name)
+    if len(found.outputs) != count * sum(end.bytes for end in outputs):
+        raise ToolFailed(f"{len(found.outputs)} bytes of output", at=board.name)
+    counts = found.layer_instructions or (None,) * len(description["layers"])
+    times = tuple(
+        LayerTime(layer["name"], layer["op"], instructions)
+        for layer, instructions in zip(description["layers"], counts, strict=True)
+    )
+    return RunResult(
+        board.name, count, tuple(outputs_of(found.outputs, outputs, count)),
+        tuple(end.name for end in outputs), found.instructions,
+        Ram(found.arena, found.static, found.stack), Flash(found.code, found.weights), times,
+    )  # fmt: skip
+
+
+def save_outputs(result: RunResult, path: str | Path) -> None:
+    """Writes the outputs: .npy for a single one, .npz for any number by name."""
+    path = Path(path)
+    if path.suffix not in (".npy", ".npz"):
+        raise TinymillError("outputs are written as .npy or .npz", at=str(path))
+    if path.suffix == ".npy" and len(result.outputs) != 1:
+        raise TinymillError(
+            f"the model has {len(result.outputs)} outputs", at=str(path), hint="use .npz"
+        )
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with part.open("wb") as stream:
+            if path.suffix == ".npy":
+                np.save(stream, result.outputs[0])
+            else:
+                named = dict(zip(result.output_names, result.outputs, strict=True))
+                np.savez(stream, allow_pickle=False, **named)
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise TinymillError(
+            f"can't be written: {error.strerror or error}", at=str(path)
+        ) from error

@@ -1,0 +1,424 @@
+"""The commands: arguments in, tables or JSON out; no logic."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from . import __version__
+from .errors import InvalidInput, TinymillError
+
+if TYPE_CHECKING:
+    from .api import Compiled, Inspection, RunResult
+
+app = typer.Typer(
+    name="tinymill",
+    help="Compile trained neural networks (ONNX, TFLite) to plain C for microcontrollers.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+say = Console(stderr=True, highlight=False, soft_wrap=True)
+out = Console(highlight=False, soft_wrap=True)
+USER_ERROR = 2
+
+
+class Io(str, Enum):
+    """What goes in and out of the model."""
+
+    quantized = "quantized"
+    float = "float"
+
+
+class Requant(str, Enum):
+    """How ONNX models rescale accumulators."""
+
+    exact = "exact"
+    fixed = "fixed"
+
+
+Model = Annotated[Path, typer.Argument(help="an .onnx or .tflite file", show_default=False)]
+Shape = Annotated[
+    list[str] | None,
+    typer.Option("--shape", help="NAME=1,3,64,64: shape of an ONNX input whose sizes are open"),
+]
+IoOption = Annotated[
+    Io,
+    typer.Option(
+        "--io",
+        help="quantized: QUANTIZE/DEQUANTIZE at the ends are taken off, integers go in and out; "
+        "float: the file's own interface",
+    ),
+]
+RequantOption = Annotated[
+    Requant,
+    typer.Option(
+        "--requant",
+        help="ONNX only. exact: float rescaling, byte for byte the definition; "
+        "fixed: integers only, for cores without an FPU, may differ by one",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="print one JSON object")]
+Keep = Annotated[
+    bool, typer.Option("--keep-inputs", help="a run leaves the inputs' bytes as they are")
+]
+
+
+@app.command()
+def inspect(model: Model, shape: Shape = None, as_json: Json = False) -> None:
+    """Show layers, shapes, quantisation, MACs and parameters, and what is unsupported."""
+    from . import api  # noqa: PLC0415  numpy and onnx are slow to import
+
+    found = api.inspect(model, shapes=_shapes(shape))
+    if as_json:
+        _print_json(
+            {
+                "name": found.name,
+                "inputs": found.inputs,
+                "outputs": found.outputs,
+                "macs": found.macs,
+                "parameters": found.parameters,
+                "layers": [vars(layer) for layer in found.layers],
+                "problems": found.problems,
+            }
+        )
+    else:
+        _show_inspection(found)
+
+
+@app.command("compile")
+def compile_command(
+    model: Model,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="folder for the C project", show_default=False)
+    ],
+    target: Annotated[
+        str, typer.Option("--target", "--board", help="a board's name or .toml file")
+    ] = "host",
+    io: IoOption = Io.quantized,
+    requant: RequantOption = Requant.exact,
+    shape: Shape = None,
+    keep_inputs: Keep = False,
+    name: Annotated[
+        str | None, typer.Option("--name", help="prefix of all C names [default: the file's name]")
+    ] = None,
+    dump_passes: Annotated[
+        Path | None, typer.Option("--dump-passes", help="folder for the graph after each pass")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write the C project of a model and show its memory map and layers."""
+    from . import api  # noqa: PLC0415
+
+    compiled = api.compile(
+        model, target=target, output=output, io=io.value, requant=requant.value,
+        shapes=_shapes(shape), keep_inputs=keep_inputs, name=name, dump_passes=dump_passes,
+    )  # fmt: skip
+    if as_json:
+        _print_json({**compiled.description, "output": str(output)})
+    else:
+        _show_compiled(compiled, output)
+
+
+@app.command("run")
+def run_command(
+    model: Annotated[
+        Path, typer.Argument(help="a model file, or a folder that compile wrote", show_default=False)
+    ],
+    inputs: Annotated[
+        list[str],
+        typer.Option(
+            "--input",
+            "-i",
+            help="FILE.npy, an image, or pattern (the benchmark input); once for each input of "
+            "the model. One more leading axis in a .npy is a sequence of frames",
+            show_default=False,
+        ),
+    ],
+    target: Annotated[
+        str | None,
+        typer.Option("--target", "--board", help="a board [default: host, or the folder's]"),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="FILE.npy (.npz for several outputs)")
+    ] = None,
+    io: IoOption = Io.quantized,
+    requant: RequantOption = Requant.exact,
+    shape: Shape = None,
+    keep_inputs: Keep = False,
+    labels: Annotated[
+        Path | None, typer.Option("--labels", help="a name for each class, one a line")
+    ] = None,
+    layers: Annotated[
+        bool, typer.Option(help="count instructions for each layer (a second build)")
+    ] = True,
+    cc: Annotated[
+        str | None, typer.Option("--cc", help="C compiler for the host [default: gcc]")
+    ] = None,
+    sanitize: Annotated[
+        bool, typer.Option("--sanitize", help="host: address and undefined-behaviour sanitizers")
+    ] = False,
+    mean: Annotated[
+        float | None, typer.Option(help="images: real = (pixel - mean) / std")
+    ] = None,
+    std: Annotated[float | None, typer.Option(help="images: see --mean")] = None,
+    resize: Annotated[
+        bool, typer.Option("--resize", help="scale images to the model's size")
+    ] = False,
+    timeout: Annotated[float, typer.Option(help="seconds for the build and for the run")] = 600.0,
+    as_json: Json = False,
+) -> None:
+    """Build and run a model on the host or in QEMU; show its result, RAM, flash and time."""
+    from . import api  # noqa: PLC0415
+
+    names = _labels(labels)
+    with say.status("building and running") if say.is_terminal else _Nothing():
+        result = api.run(
+            model, target=target, input=inputs, io=io.value, requant=requant.value,
+            shapes=_shapes(shape), keep_inputs=keep_inputs, layers=layers, cc=cc,
+            sanitize=sanitize, mean=mean, std=std, resize=resize, timeout=timeout,
+        )  # fmt: skip
+    if output is not None:
+        api.save_outputs(result, output)
+    if as_json:
+        _print_json(_run_json(result))
+    else:
+        _show_run(result, names)
+
+
+@app.command()
+def boards(as_json: Json = False) -> None:
+    """List the targets."""
+    from .boards import list_boards, load_board  # noqa: PLC0415
+
+    found = [load_board(name) for name in list_boards()]
+    if as_json:
+        _print_json(
+            {
+                "boards": [
+                    {
+                        "name": board.name,
+                        "title": board.title,
+                        "core": board.core,
+                        "features": list(board.features),
+                        "ram": sum(region.size for region in board.ram),
+                        "flash": sum(region.size for region in board.flash),
+                    }
+                    for board in found
+                ]
+            }
+        )
+        return
+    table = _table("name", "core", "features", ">RAM", ">flash", "what it is")
+    for board in found:
+        table.add_row(
+            board.name, board.core, " ".join(board.features),
+            _size(sum(r.size for r in board.ram)), _size(sum(r.size for r in board.flash)),
+            board.title,
+        )  # fmt: skip
+    out.print(table)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="print the version")] = False,
+) -> None:
+    if version:
+        out.print(f"tinymill {__version__}")
+        raise typer.Exit
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The program ``tinymill``: exit code 2 and one line for whatever a user can cause."""
+    try:
+        app(args=None if arguments is None else list(arguments), standalone_mode=True)
+    except TinymillError as error:
+        say.print(f"tinymill: {error}", markup=False)
+        sys.exit(USER_ERROR)
+    except KeyboardInterrupt:
+        say.print("tinymill: interrupted")
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except MemoryError:
+        say.print("tinymill: out of memory on this machine")
+        sys.exit(USER_ERROR)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        say.print(f"tinymill: {where}{error.strerror or error}", markup=False)
+        sys.exit(USER_ERROR)
+
+
+class _Nothing:
+    """Stands where a progress display would, when nobody watches."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
+def _shapes(entries: Sequence[str] | None) -> dict[str, list[int]]:
+    shapes = {}
+    for entry in entries or ():
+        name, equals, sizes = entry.rpartition("=")
+        try:
+            shapes[name] = [int(n) for n in sizes.split(",")]
+        except ValueError:
+            equals = ""
+        if not equals or not name or min(shapes[name]) < 1:
+            raise InvalidInput(f"--shape {entry}: write it as NAME=1,3,64,64")
+    return shapes
+
+
+def _labels(path: Path | None) -> list[str] | None:
+    if path is None:
+        return None
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "no text"
+        raise InvalidInput(reason, at=str(path)) from error
+
+
+def _print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, default=_plain) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else str(value)
+
+
+def _run_json(result: RunResult) -> dict[str, Any]:
+    return {
+        "target": result.target,
+        "frames": result.frames,
+        "output_crc32": result.output_crc32,
+        "instructions": result.instructions,
+        "ram": {
+            "arena": result.ram.arena,
+            "static": result.ram.static,
+            "stack": result.ram.stack,
+            "total": result.ram.total,
+        },
+        "flash": {
+            "code": result.flash.code,
+            "weights": result.flash.weights,
+            "total": result.flash.total,
+        },
+        "layers": [vars(layer) for layer in result.layers],
+    }
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        right = column.startswith(">")
+        table.add_column(column.lstrip(">"), justify="right" if right else "left")
+    return table
+
+
+def _size(count: int) -> str:
+    for unit, factor in (("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if count >= factor:
+            number = count / factor
+            return f"{number:.0f} {unit}" if number == int(number) else f"{number:.1f} {unit}"
+    return f"{count} B" if count else "-"
+
+
+def _show_inspection(found: Inspection) -> None:
+    out.print(found.name, style="bold", markup=False)
+    for text in found.inputs:
+        out.print(f"in   {text}", markup=False)
+    for text in found.outputs:
+        out.print(f"out  {text}", markup=False)
+    table = _table(">#", "layer", "op", "output", ">MACs", ">parameters")
+    for index, layer in enumerate(found.layers):
+        table.add_row(
+            str(index), _short(layer.name), layer.op, ", ".join(layer.outputs),
+            f"{layer.macs:,}", f"{layer.parameters:,}",
+        )  # fmt: skip
+    _print_plain(table)
+    out.print(f"{len(found.layers)} layers, {found.macs:,} MACs, {found.parameters:,} parameters")
+    for problem in found.problems:
+        out.print(f"unsupported: {problem}", style="red", markup=False)
+
+
+def _show_compiled(compiled: Compiled, folder: Path) -> None:
+    plan = compiled.plan
+    table = _table(">#", "layer", "op", "kernel", "output", ">MACs", ">arena in use")
+    for index, layer in enumerate(compiled.description["layers"]):
+        table.add_row(
+            str(index), _short(layer["name"]), layer["op"], layer["kernel"],
+            ", ".join(layer["outputs"]), f"{layer['macs']:,}", f"{layer['arena']:,}",
+        )  # fmt: skip
+    _print_plain(table)
+    bound = plan.placement.bound
+    gap = "proven least" if bound == plan.arena_bytes else f"lower bound {bound:,}"
+    weights = compiled.description["constant_bytes"]
+    out.print(f"arena    {plan.arena_bytes:>10,} bytes ({gap})")
+    out.print(f"state    {plan.state_bytes:>10,} bytes kept between runs")
+    out.print(f"weights  {weights:>10,} bytes of flash")
+    out.print(f"written to {folder} for {compiled.board.name}", markup=False)
+
+
+def _show_run(result: RunResult, labels: Sequence[str] | None) -> None:
+    if any(layer.instructions is not None for layer in result.layers):
+        total = sum(layer.instructions or 0 for layer in result.layers) or 1
+        table = _table(">#", "layer", "op", ">instructions", ">share")
+        for index, layer in enumerate(result.layers):
+            count = layer.instructions or 0
+            table.add_row(
+                str(index), _short(layer.name), layer.op, f"{count:,}", f"{count / total:.1%}"
+            )
+        _print_plain(table)
+    for name, array in zip(result.output_names, result.outputs, strict=True):
+        rows = array.reshape(result.frames, -1) if result.frames > 1 else array.reshape(1, -1)
+        for index, row in enumerate(rows):
+            frame = f" frame {index}" if result.frames > 1 else ""
+            best = int(row.argmax())
+            shown = ""
+            if labels is not None and best < len(labels):
+                shown = f" ({labels[best]})"
+            out.print(
+                f"{name}{frame}: {array.dtype} {list(array.shape)}, largest {row[best]} at "
+                f"{best}{shown}",
+                markup=False,
+            )
+    ram, flash = result.ram, result.flash
+    stack = "-" if ram.stack is None else f"{ram.stack:,}"
+    if result.instructions is not None:
+        out.print(f"instructions {result.instructions:,}")
+    out.print(
+        f"RAM   {ram.total:,} = arena {ram.arena:,} + static {ram.static:,} + stack {stack}"
+    )
+    out.print(f"flash {flash.total:,} = code {flash.code:,} + weights {flash.weights:,}")
+    out.print(f"output crc32 {result.output_crc32}")
+
+
+def _print_plain(table: Table) -> None:
+    """Prints a table without folding its cells where the output is no terminal."""
+    if out.is_terminal:
+        out.print(table)
+        return
+    wide = Console(file=sys.stdout, width=240, highlight=False)
+    wide.print(table)
+
+
+def _short(name: str, most: int = 48) -> str:
+    name = " ".join(name.split())
+    return name if len(name) <= most else f"...{name[3 - most :]}"
+
+

@@ -1,0 +1,342 @@
+"""Reduce: sum, mean, max, min or product over axes; ArgMax and ArgMin over one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ..errors import InvalidModel, UnsupportedOp
+from ..ir import (
+    DType,
+    Example,
+    FixedPoint,
+    Flat,
+    FloatScale,
+    KernelCall,
+    Op,
+    Param,
+    Quant,
+    Rescale,
+    TensorType,
+    Types,
+)
+from .arithmetic import fixed_multiplier, float_scale, saturate, scale_fixed, scale_float
+from .registry import from_onnx, from_tflite
+from .reshape import Reshape
+
+FUNCTIONS = {"sum": 0, "mean": 1, "max": 2, "min": 3, "prod": 4}
+RANK = 8
+
+
+@dataclass(frozen=True)
+class Reduce(Op):
+    """y = function of all elements along ``axes``, which become 1 or go away.
+
+    Integer forms: "max" and "min" keep the quantisation. "sum" and "mean" with ``rescale``:
+    y = saturate(rescale(sum (x - zx)) + zy), the factor carrying 1 / n for the mean; "mean"
+    without it: the sum over n, cut towards zero, input and output quantised alike.
+    """
+
+    function: str
+    axes: tuple[int, ...]
+    keepdims: bool = True
+    rescale: Rescale | None = None
+
+    @property
+    def name(self) -> str:
+        return f"Reduce{self.function.capitalize()}"
+
+    def infer(self, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
+        x = inputs[0]
+        assert x is not None
+        if len(set(self.axes)) != len(self.axes) or any(not 0 <= a < x.rank for a in self.axes):
+            raise InvalidModel(f"axes {self.axes} of shape {x.shape}")
+        shape = [1 if a in self.axes else n for a, n in enumerate(x.shape)]
+        if not self.keepdims:
+            shape = [n for a, n in enumerate(x.shape) if a not in self.axes]
+        return (TensorType(tuple(shape), x.dtype),)
+
+    def macs(self, types: Types) -> int:
+        return 0
+
+    def reference(
+        self, inputs: Sequence[np.ndarray | None], types: Types
+    ) -> tuple[np.ndarray, ...]:
+        x, kind = inputs[0], types.output
+        assert x is not None
+        if self.function in ("max", "min"):
+            y = (np.max if self.function == "max" else np.min)(x, axis=self.axes)
+            return (np.asarray(y, x.dtype).reshape(kind.shape),)
+        if kind.dtype is DType.FLOAT32:
+            how = {"sum": np.sum, "mean": np.mean, "prod": np.prod}[self.function]
+            y = how(x.astype(np.float64), axis=self.axes)
+            return (np.asarray(y, np.float32).reshape(kind.shape),)
+        if self.rescale is None:
+            total = np.asarray(np.sum(x.astype(np.int64), axis=self.axes))
+            y = np.abs(total) // self._count(types) * np.sign(total)
+            return (saturate(y, kind).reshape(kind.shape),)
+        zero = types.input(0).zero_point
+        total = np.asarray(np.sum(x.astype(np.int64) - zero, axis=self.axes))
+        if isinstance(self.rescale, FixedPoint):
+            y = scale_fixed(total, self.rescale.multiplier[0], self.rescale.shift[0])
+        else:
+            y = scale_float(total, np.float32(self.rescale.m[0]))
+        return (saturate(y + kind.zero_point, kind).reshape(kind.shape),)
+
+    def _count(self, types: Types) -> int:
+        """Elements that make one."""
+        return prod(types.input(0).shape[axis] for axis in self.axes)
+
+    def quantized(self, types: Types) -> Op | None:
+        """M = float32(float64(s_x) / (n * s_y)), as for average pooling."""
+        x, y = types.input(0), types.output
+        if x.dtype is not DType.INT8 or y.dtype is not DType.INT8:
+            return None
+        if x.quant is None or y.quant is None or not (x.quant.per_tensor and y.quant.per_tensor):
+            return None
+        if self.function in ("max", "min"):
+            return self if x.quant == y.quant else None
+        if self.function == "prod":
+            return None
+        count = self._count(types) if self.function == "mean" else 1
+        m = np.float64(x.scale) / (count * np.float64(y.scale))
+        return Reduce(self.function, self.axes, self.keepdims, float_scale([m]))
+
+    def permuted(self, order: Sequence[int], types: Types) -> Op | None:
+        if not self.keepdims:
+            return None
+        axes = tuple(sorted(order[axis] for axis in self.axes))
+        return Reduce(self.function, axes, True, self.rescale)
+
+    def kernel(
+        self,
+        inputs: Sequence[str],
+        outputs: Sequence[str],
+        types: Types,
+        constants: Sequence[np.ndarray | None],
+    ) -> KernelCall:
+        x, y = types.input(0), types.output
+        params: dict[str, Param] = geometry(x.shape, self.axes)
+        operands = (Flat(inputs[0]), Flat(outputs[0]))
+        if x.dtype is DType.FLOAT32:
+            params["function"] = FUNCTIONS[self.function]
+            return KernelCall("reduce", "f32", params, operands)
+        if x.dtype is not DType.INT8 or y.dtype is not DType.INT8 or self.function == "prod":
+            raise UnsupportedOp(f"{self.function} of {x}")
+        if self.function in ("max", "min"):
+            params["function"] = FUNCTIONS[self.function]
+            return KernelCall("reduce", "s8", params, operands)
+        if self.rescale is None:
+            params["divisor"] = self._count(types)
+            return KernelCall("reduce_mean", "s8", params, operands)
+        params |= {"in_zero": x.zero_point * self._count(types), "out_zero": y.zero_point}
+        if isinstance(self.rescale, FixedPoint):
+            params |= {"multiplier": self.rescale.multiplier[0], "shift": self.rescale.shift[0]}
+            return KernelCall("reduce_fixed", "s8", params, operands)
+        assert isinstance(self.rescale, FloatScale)
+        params["scale"] = self.rescale.m[0]
+        return KernelCall("reduce_scaled", "s8", params, operands)
+
+    @classmethod
+    def examples(cls) -> Iterator[Example]:
+        cases = [((1, 5, 4, 3), (1, 2)), ((2, 3, 4), (2,)), ((2, 3, 4), (0, 2)), ((7,), (0,))]
+        for shape, axes in cases:
+            for function in FUNCTIONS:
+                for keepdims in (True, False):
+                    op = cls(function, axes, keepdims)
+                    x = TensorType(shape, DType.FLOAT32)
+                    yield Example(op, Types((x,), op.infer((x,))), ranges=(-1.5, 1.5))
+                    if function == "prod":
+                        continue
+                    quant = Quant((0.05,), (-7,))
+                    qx = TensorType(shape, DType.INT8, quant)
+                    (plain,) = op.infer((qx,))
+                    if function != "sum":
+                        y = TensorType(plain.shape, DType.INT8, quant)
+                        yield Example(op, Types((qx,), (y,)))
+                    y = TensorType(plain.shape, DType.INT8, Quant((0.071,), (11,)))
+                    if function in ("sum", "mean"):
+                        scaled = op.quantized(Types((qx,), (y,)))
+                        assert scaled is not None
+                        yield Example(scaled, Types((qx,), (y,)))
+                        fixed = tflite_fixed(function, qx, y, axes)
+                        yield Example(cls(function, axes, keepdims, fixed), Types((qx,), (y,)))
+
+
+def geometry(shape: Sequence[int], axes: Sequence[int]) -> dict[str, Param]:
+    """Kept and reduced axes with their strides; neighbours that lie in one run are one axis."""
+    strides = [1] * len(shape)
+    for axis in range(len(shape) - 2, -1, -1):
+        strides[axis] = strides[axis + 1] * shape[axis + 1]
+    sides: dict[bool, list[tuple[int, int]]] = {True: [], False: []}
+    for axis, n in enumerate(shape):
+        if n == 1:
+            continue
+        side = sides[axis in axes]
+        if side and side[-1][1] == n * strides[axis]:
+            side[-1] = (side[-1][0] * n, strides[axis])
+        else:
+            side.append((n, strides[axis]))
+    params: dict[str, Param] = {}
+    for name, side in (("kept", sides[False]), ("reduced", sides[True])):
+        fill = RANK - len(side)
+        params[f"{name}_shape"] = (*([1] * fill), *(n for n, _ in side))
+        params[f"{name}_strides"] = (*([0] * fill), *(step for _, step in side))
+    return params
+
+
+def tflite_fixed(
+    function: str, x: TensorType, y: TensorType, axes: Sequence[int]
+) -> FixedPoint:
+    """TFLite's factor of QuantizedMeanOrSum: s_x / s_y, for the mean divided by n."""
+    multiplier, shift = fixed_multiplier(float(x.scale) / float(y.scale))
+    if function == "mean":
+        count = prod(x.shape[axis] for axis in axes)
+        more = min(count.bit_length() - 1, 32, 31 + shift)
+        multiplier = (multiplier << more) // count
+        shift -= more
+    return FixedPoint((multiplier,), (shift,))
+
+
+@dataclass(frozen=True)
+class ArgMax(Op):
+    """The index of the greatest (``least``: smallest) element along ``axis``, the first of equals.
+
+    ``last``: the last of equals. ``dtype`` is that of the indices.
+    """
+
+    axis: int
+    keepdims: bool = True
+    least: bool = False
+    last: bool = False
+    dtype: DType = DType.INT32
+
+    @property
+    def name(self) -> str:
+        return "ArgMin" if self.least else "ArgMax"
+
+    def infer(self, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
+        x = inputs[0]
+        assert x is not None
+        if not 0 <= self.axis < x.rank:
+            raise InvalidModel(f"axis {self.axis} of shape {x.shape}")
+        middle = (1,) if self.keepdims else ()
+        shape = (*x.shape[: self.axis], *middle, *x.shape[self.axis + 1 :])
+        return (TensorType(shape, self.dtype),)
+
+    def reference(
+        self, inputs: Sequence[np.ndarray | None], types: Types
+    ) -> tuple[np.ndarray, ...]:
+        x = inputs[0]
+        assert x is not None
+        find = np.argmin if self.least else np.argmax
+        if self.last:
+            y = x.shape[self.axis] - 1 - find(np.flip(x, self.axis), axis=self.axis)
+        else:
+            y = find(x, axis=self.axis)
+        return (np.asarray(y).astype(self.dtype.numpy).reshape(types.output.shape),)
+
+    def quantized(self, types: Types) -> Op | None:
+        """The order of the integers is that of the reals."""
+        quant = types.input(0).quant
+        return self if quant is not None and quant.per_tensor else None
+
+    def permuted(self, order: Sequence[int], types: Types) -> Op | None:
+        if not self.keepdims:
+            return None
+        return ArgMax(order[self.axis], True, self.least, self.last, self.dtype)
+
+    def kernel(
+        self,
+        inputs: Sequence[str],
+        outputs: Sequence[str],
+        types: Types,
+        constants: Sequence[np.ndarray | None],
+    ) -> KernelCall:
+        x = types.input(0)
+        params: dict[str, Param] = {
+            "outer": prod(x.shape[: self.axis]),
+            "depth": x.shape[self.axis],
+            "inner": prod(x.shape[self.axis + 1 :]),
+            "least": int(self.least),
+            "last": int(self.last),
+        }
+        dtype = f"{x.dtype.value}_{self.dtype.value}"
+        return KernelCall("argmax", dtype, params, (Flat(inputs[0]), Flat(outputs[0])))
+
+    @classmethod
+    def examples(cls) -> Iterator[Example]:
+        for dtype in (DType.INT8, DType.FLOAT32):
+            for target in (DType.INT32, DType.INT64):
+                for axis in range(3):
+                    x = TensorType((3, 40, 2), dtype)
+                    op = cls(axis, axis != 1, axis == 0, axis == 2, target)
+                    yield Example(op, Types((x,), op.infer((x,))))
+
+
+def _tflite_axes(node: Any) -> tuple[int, ...]:
+    rank = node.type(0).rank
+    axes = {int(axis) + rank if axis < 0 else int(axis) for axis in node.constant(1).ravel()}
+    return tuple(sorted(axes))
+
+
+@from_tflite("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_PROD")
+def _from_tflite(node: Any) -> None:
+    x, y = node.type(0), node.output_type(0)
+    function = node.kind.removeprefix("REDUCE_").lower()
+    axes = _tflite_axes(node)
+    keepdims = bool(node.options("ReducerOptions").KeepDims())
+    rescale: Rescale | None = None
+    if x.dtype is not DType.FLOAT32:
+        if not all(
+            k.dtype is DType.INT8 and k.quant is not None and k.quant.per_tensor for k in (x, y)
+        ):
+            raise node.unsupported(f"{x} to {y}")
+        if function in ("max", "min"):
+            if x.quant != y.quant:
+                raise node.unsupported("input and output are quantised differently")
+        elif function == "sum" or x.quant != y.quant:
+            rescale = tflite_fixed(function, x, y, axes)
+    node.add(Reduce(function, axes, keepdims, rescale), node.inputs[:1])
+
+
+@from_tflite("ARG_MAX", "ARG_MIN")
+def _arg_from_tflite(node: Any) -> None:
+    axis = int(node.constant(1).ravel()[0])
+    axis = axis + node.type(0).rank if axis < 0 else axis
+    node.add(
+        ArgMax(axis, False, node.kind == "ARG_MIN", dtype=node.output_type(0).dtype),
+        node.inputs[:1],
+    )
+
+
+@from_onnx("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd")
+def _from_onnx(node: Any) -> None:
+    rank = node.type(0).rank
+    keepdims = bool(node.attribute("keepdims", 1))
+    axes = node.axes(1, [])
+    if not axes:
+        if node.attribute("noop_with_empty_axes", 0):
+            node.add(Reshape(node.type(0).shape), [node.input(0)])
+            return
+        axes = range(rank)
+    function = node.kind.removeprefix("Reduce").lower()
+    node.add(Reduce(function, tuple(axes), keepdims), [node.input(0)])
+
+
+@from_onnx("ArgMax", "ArgMin")
+def _arg_from_onnx(node: Any) -> None:
+    axis = node.attribute("axis", 0)
+    axis = axis + node.type(0).rank if axis < 0 else axis
+    op = ArgMax(
+        axis,
+        bool(node.attribute("keepdims", 1)),
+        node.kind == "ArgMin",
+        bool(node.attribute("select_last_index", 0)),
+        DType.INT64,
+    )
+    node.add(op, [node.input(0)])

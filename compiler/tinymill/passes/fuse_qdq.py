@@ -1,0 +1,100 @@
+"""Dequantize, float op, Quantize become the op's integer form."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..ir import DType, Graph, GraphBuilder, Node, Op, Types
+from ..ops.quantization import Dequantize, Quantize
+
+BIAS_TOLERANCE = 1e-3
+
+
+def fuse_qdq(graph: Graph) -> Graph:
+    """Replaces each op between Dequantize and Quantize that has an integer form."""
+    builder = GraphBuilder.of(graph)
+    fused: dict[int, Node] = {}
+    dropped: set[int] = set()
+    for node in graph.nodes:
+        quantize = _only_quantize(graph, node)
+        if quantize is None or node.op.movement:
+            continue
+        whole = _integer_node(graph, builder, node, quantize)
+        if whole is not None:
+            fused[id(node)] = whole
+            dropped.add(id(quantize))
+    for node in graph.nodes:
+        if id(node) not in dropped:
+            builder.nodes.append(fused.get(id(node), node))
+    return builder.finish()
+
+
+def _only_quantize(graph: Graph, node: Node) -> Node | None:
+    """The Quantize that alone reads the node's one output."""
+    if len(node.outputs) != 1 or isinstance(node.op, Quantize | Dequantize):
+        return None
+    readers = graph.consumers.get(node.outputs[0], ())
+    if len(readers) != 1 or not isinstance(readers[0].op, Quantize):
+        return None
+    if any(port.value == node.outputs[0] for port in graph.outputs):
+        return None
+    return readers[0]
+
+
+def _integer_node(
+    graph: Graph, builder: GraphBuilder, node: Node, quantize: Node
+) -> Node | None:
+    inputs: list[str] = []
+    for index, value in enumerate(node.inputs):
+        source = graph.producers.get(value)
+        if source is not None and isinstance(source.op, Dequantize):
+            inputs.append(source.inputs[0])
+        elif value == "" or (index == node.op.bias and value in graph.constants):
+            inputs.append(value)
+        else:
+            return None
+    kinds = tuple(graph.type(value) if value else None for value in inputs)
+    op = node.op.quantized(Types(kinds, (graph.type(quantize.outputs[0]),)))
+    if op is None:
+        return None
+    at = node.op.bias
+    if at is not None and at < len(inputs) and inputs[at]:
+        bias = _bias(graph, node.inputs[at], inputs)
+        if bias is None:
+            return None
+        inputs[at] = builder.constant(bias, stem=inputs[at])
+    return Node(op, tuple(inputs), quantize.outputs, node.name)
+
+
+def _bias(graph: Graph, real: str, inputs: list[str]) -> np.ndarray | None:
+    """The bias as int32 in the accumulator's scale s_x * s_w.
+
+    The file's integers where their scale is that; else the reals, rounded.
+    """
+    x, weights = graph.type(inputs[0]), graph.type(inputs[1])
+    assert x.quant is not None and weights.quant is not None
+    wanted = np.float64(x.quant.scale[0]) * np.array(weights.quant.scale, np.float64)
+    source = graph.producers.get(real)
+    if source is not None:
+        name = source.inputs[0]
+        if name not in graph.constants:
+            return None
+        kind = graph.type(name)
+        assert kind.quant is not None
+        scale = np.array(kind.quant.scale, np.float64)
+        if (
+            kind.dtype is DType.INT32
+            and not any(kind.quant.zero_point)
+            and np.allclose(scale, wanted, rtol=BIAS_TOLERANCE, atol=0)
+        ):
+            return graph.constants[name].ravel()
+        op: Op = source.op
+        types = graph.node_types(source)
+        (array,) = op.reference([graph.constants[name]], types)
+    else:
+        array = graph.constants[real]
+    ratio = array.ravel().astype(np.float64) / wanted
+    limit = float(1 << 30)
+    return np.rint(np.clip(ratio, -limit, limit)).astype(np.int32)
+
+

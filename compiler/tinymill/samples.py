@@ -1,0 +1,241 @@
+"""What goes into a run and what comes out, as arrays in the source model's layout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from .errors import InvalidInput, InvalidModel
+
+PATTERN = "pattern"
+
+
+@dataclass(frozen=True)
+class End:
+    """One input or output of a compiled model, as plan.json describes it.
+
+    ``shape`` is the source's, ``order`` permutes it into the bytes' order. ``scale`` and
+    ``zero_point`` are those of integers; for a float input those of its first quantisation,
+    or None.
+    """
+
+    name: str
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    order: tuple[int, ...]
+    scale: float | None
+    zero_point: int | None
+
+    @classmethod
+    def of(cls, entry: Mapping[str, Any]) -> End:
+        """From an entry of plan.json. Raises ``InvalidModel``."""
+        try:
+            return cls(
+                str(entry["name"]), np.dtype(entry["dtype"]), tuple(entry["shape"]),
+                tuple(entry["order"]), entry["scale"], entry["zero_point"],
+            )  # fmt: skip
+        except (KeyError, TypeError, ValueError) as error:
+            raise InvalidModel(f"plan.json describes an input or output wrongly: {error}") from error
+
+    @property
+    def bytes(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+
+    def to_bytes(self, array: np.ndarray) -> bytes:
+        """A source-layout array as the bytes that the C reads."""
+        return np.ascontiguousarray(array.transpose(self.order)).tobytes()
+
+    def from_bytes(self, raw: bytes) -> np.ndarray:
+        """The bytes that the C wrote as a source-layout array."""
+        ours = tuple(self.shape[axis] for axis in self.order)
+        array = np.frombuffer(raw, self.dtype).reshape(ours)
+        return np.ascontiguousarray(array.transpose(np.argsort(self.order)))
+
+
+def pattern(end: End) -> np.ndarray:
+    """The test input of shared/baselines.json for one input.
+
+    x[i] = int8((((uint32(i) * 1103515245 + 12345) >> 16) & 0xff) - 128); as uint8 x + 128, as
+    int16 x * 256, as float scale * (x - zero_point) of the input's first quantisation (1/128
+    and 0 where there is none).
+    """
+    count = int(np.prod(end.shape, dtype=np.int64))
+    i = np.arange(count, dtype=np.uint32)
+    x = ((i * np.uint32(1103515245) + np.uint32(12345)) >> np.uint32(16)) & np.uint32(0xFF)
+    x = x.astype(np.int64) - 128
+    if end.dtype == np.float32:
+        scale = np.float32(1 / 128 if end.scale is None else end.scale)
+        values = scale * (x - (end.zero_point or 0)).astype(np.float32)
+    elif end.dtype == np.uint8:
+        values = x + 128
+    elif end.dtype == np.int16:
+        values = x * 256
+    else:
+        values = x
+    return values.astype(end.dtype).reshape(end.shape)
+
+
+def frames_of(
+    sources: Sequence[str | Path | np.ndarray],
+    ends: Sequence[End],
+    *,
+    mean: float | None = None,
+    std: float | None = None,
+    resize: bool = False,
+) -> tuple[bytes, int]:
+    """The bytes of all frames and their number.
+
+    ``sources`` are one for each input (a single "pattern" serves all): arrays, .npy files,
+    images. An array with one more leading axis is a sequence of frames. Raises
+    ``InvalidInput``.
+    """
+    if len(sources) == 1 and isinstance(sources[0], str) and sources[0] == PATTERN:
+        sources = [PATTERN] * len(ends)
+    if len(sources) != len(ends):
+        names = ", ".join(end.name for end in ends)
+        raise InvalidInput(f"{len(sources)} inputs given, the model has {len(ends)} ({names})")
+    columns = []
+    for source, end in zip(sources, ends, strict=True):
+        array = _load(source, end, mean=mean, std=std, resize=resize)
+        if array.shape == end.shape:
+            columns.append(array[None])
+        elif array.shape[1:] == end.shape and len(array):
+            columns.append(array)
+        else:
+            raise InvalidInput(
+                f"shape {list(array.shape)}, the model wants {list(end.shape)}", at=_label(source)
+            )
+    count = max(len(column) for column in columns)
+    if any(len(column) not in (1, count) for column in columns):
+        raise InvalidInput(f"inputs of {[len(column) for column in columns]} frames")
+    frames = b"".join(
+        end.to_bytes(column[index if len(column) > 1 else 0])
+        for index in range(count)
+        for column, end in zip(columns, ends, strict=True)
+    )
+    return frames, count
+
+
+def outputs_of(raw: bytes, ends: Sequence[End], count: int) -> list[np.ndarray]:
+    """One array for each output; with several frames they get a leading axis."""
+    rows: list[list[np.ndarray]] = [[] for _ in ends]
+    place = 0
+    for _ in range(count):
+        for row, end in zip(rows, ends, strict=True):
+            row.append(end.from_bytes(raw[place : place + end.bytes]))
+            place += end.bytes
+    return [row[0] if count == 1 else np.stack(row) for row in rows]
+
+
+def _label(source: str | Path | np.ndarray) -> str:
+    return "input" if isinstance(source, np.ndarray) else str(source)
+
+
+def _load(
+    source: str | Path | np.ndarray,
+    end: End,
+    *,
+    mean: float | None,
+    std: float | None,
+    resize: bool,
+) -> np.ndarray:
+    if isinstance(source, np.ndarray):
+        return _typed(source, end, "input")
+    if str(source) == PATTERN:
+        return pattern(end)
+    path = Path(source)
+    if path.suffix == ".npy":
+        return _typed(_read_npy(path), end, str(path))
+    return _image(path, end, mean=mean, std=std, resize=resize)
+
+
+def _read_npy(path: Path) -> np.ndarray:
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except OSError as error:
+        raise InvalidInput(error.strerror or "can't be read", at=str(path)) from error
+    except (ValueError, EOFError, TypeError, SyntaxError, OverflowError, MemoryError) as error:
+        raise InvalidInput(f"no .npy array ({error})", at=str(path)) from error
+
+
+def _typed(array: np.ndarray, end: End, at: str) -> np.ndarray:
+    """The array in the input's type, where that loses nothing."""
+    if array.dtype == end.dtype:
+        return array
+    if array.dtype.kind not in "iufb":
+        raise InvalidInput(f"type {array.dtype}, the model wants {end.dtype}", at=at)
+    if end.dtype == np.float32 and array.dtype.kind in "iuf":
+        return array.astype(np.float32)
+    if array.dtype.kind == "f":
+        raise InvalidInput(
+            f"type {array.dtype}, the model wants {end.dtype}",
+            at=at,
+            hint="quantise it, or run with --io float",
+        )
+    limits = np.iinfo(end.dtype) if end.dtype.kind in "iu" else None
+    if limits is not None and array.size and (
+        array.min() < limits.min or array.max() > limits.max
+    ):
+        raise InvalidInput(f"values outside the range of {end.dtype}", at=at)
+    return array.astype(end.dtype)
+
+
+def _image(
+    path: Path, end: End, *, mean: float | None, std: float | None, resize: bool
+) -> np.ndarray:
+    """A picture as an input [1, H, W, C] or [1, C, H, W] with 1 or 3 channels.
+
+    8-bit integers get the pixels themselves, moved to the type's range (int8: pixel - 128);
+    with ``mean`` and ``std``, and for floats (defaults 0 and 255), the real (pixel - mean) /
+    std, quantised where the input is.
+    """
+    height, width, channels, first = _picture_shape(end, path)
+    try:
+        with Image.open(path) as picture:
+            picture = picture.convert("L" if channels == 1 else "RGB")
+            if picture.size != (width, height):
+                if not resize:
+                    raise InvalidInput(
+                        f"{picture.width}x{picture.height} pixels, the model wants "
+                        f"{width}x{height}",
+                        at=str(path),
+                        hint="--resize scales it",
+                    )
+                picture = picture.resize((width, height), Image.Resampling.BILINEAR)
+            pixels = np.asarray(picture, np.uint8).reshape(height, width, channels)
+    except UnidentifiedImageError as error:
+        raise InvalidInput("neither .npy nor an image", at=str(path)) from error
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        reason = getattr(error, "strerror", None) or "a broken image"
+        raise InvalidInput(reason, at=str(path)) from error
+    values = pixels.transpose(2, 0, 1) if first else pixels
+    values = values.reshape(end.shape)
+    plain = mean is None and std is None
+    if plain and end.dtype in (np.dtype(np.int8), np.dtype(np.uint8)):
+        return (values.astype(np.int16) + np.iinfo(end.dtype).min).astype(end.dtype)
+    real = (values.astype(np.float32) - np.float32(mean or 0.0)) / np.float32(std or 255.0)
+    if end.dtype == np.float32:
+        return real
+    if end.scale is None:
+        raise InvalidInput(f"an image for an input of type {end.dtype}", at=str(path))
+    q = np.rint(real / np.float32(end.scale)) + (end.zero_point or 0)
+    limits = np.iinfo(end.dtype)
+    return np.clip(q, limits.min, limits.max).astype(end.dtype)
+
+
+def _picture_shape(end: End, path: Path) -> tuple[int, int, int, bool]:
+    """Height, width, channels, and whether channels come first."""
+    shape = end.shape
+    if len(shape) == 4 and shape[0] == 1:
+        if shape[3] in (1, 3):
+            return shape[1], shape[2], shape[3], False
+        if shape[1] in (1, 3):
+            return shape[2], shape[3], shape[1], True
+    raise InvalidInput(
+        f"the input '{end.name}' of shape {list(shape)} is no picture", at=str(path), hint="use .npy"
+    )

@@ -1,0 +1,9 @@
+/* Whether a == b. No scratch. */
+#include "tm_compare.h"
+
+static inline uint8_t tm_equal_one_s32(const tm_compare_params *p, int32_t a, int32_t b) {
+  (void)p;
+  return a == b;
+}
+
+TM_COMPARE_KERNEL(tm_equal_s32, int32_t, tm_equal_one_s32)
