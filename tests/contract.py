@@ -10,6 +10,7 @@ import numpy as np
 
 from tinymill.emit import emit
 from tinymill.ir import DType, Example, Graph, GraphBuilder, Port
+from tinymill.ops.variables import ReadVariable
 from tinymill.schedule import plan
 
 WARNINGS = "-Wall -Wextra -Wpedantic -Wconversion -Werror".split()
@@ -35,6 +36,10 @@ def example_graph(example: Example, name: str) -> Graph:
     outputs = builder.add(
         example.op, inputs, name="case", quants=[kind.quant for kind in example.types.outputs]
     )
+    # what an op leaves in a variable is an output of the case too
+    for index in example.op.mutates:
+        kind = builder.types[inputs[index]]
+        outputs += builder.add(ReadVariable(), [inputs[index]], name="state", quants=[kind.quant])
     for value in outputs:
         kind = builder.types[value]
         builder.outputs.append(Port(value, value, kind.shape, tuple(range(kind.rank))))

@@ -56,6 +56,11 @@ typedef struct {
 typedef tm_gather_params tm_gather_s32_params;
 typedef tm_gather_params tm_gather_s64_params;
 
+/* y = x */
+typedef struct {
+  int32_t bytes;
+} tm_copy_b8_params;
+
 /* Advances an index by one element; 0 after the last. */
 static inline int tm_next_index(int32_t *index, const int32_t *shape) {
   for (int32_t axis = TM_MOVE_RANK - 1; axis >= 0; --axis) {

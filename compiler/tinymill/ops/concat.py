@@ -111,15 +111,15 @@ def _from_tflite(node: Any) -> None:
         raise node.unsupported("a fused activation")
     axis = options.Axis() + y.rank if options.Axis() < 0 else options.Axis()
     values = []
-    for position, value in enumerate(node.inputs):
-        x = node.type(position)
+    for position, name in enumerate(node.inputs):
+        x, value = node.type(position), name
         if node.was_uint8(0) and x.quant != y.quant:
             # legacy uint8 rescales in float32 (ConcatenationWithScaling); int8 is copied as it is
             scale = np.float32(x.scale) * (np.float32(1) / np.float32(y.scale))
             offset = np.float32(-(x.zero_point + 128)) * scale
             raw = np.arange(256, dtype=np.float32) * scale + offset
             rounded = np.sign(raw) * np.floor(np.abs(raw).astype(np.float64) + 0.5)
-            value = node.emit(as_table(rounded + y.zero_point), [value], y.quant)
+            value = node.emit(as_table(rounded + y.zero_point), [name], y.quant)
         values.append(value)
     add_concat(axis, values, lambda op, names: node.emit(op, names, y.quant), node.add)
 

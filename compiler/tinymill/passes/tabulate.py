@@ -7,6 +7,7 @@ import numpy as np
 from ..ir import POINT, DType, Graph, GraphBuilder, Node, TensorType, Types
 from ..ops.lookup import Table
 from ..ops.quantization import Dequantize, Quantize
+from ..ops.reshape import Reshape
 
 
 def tabulate(graph: Graph) -> Graph:
@@ -22,6 +23,12 @@ def tabulate(graph: Graph) -> Graph:
             continue
         source = chain[0].inputs[0]
         table = _table(graph, chain)
+        if graph.type(source) == graph.type(node.outputs[0]) and _is_identity(table):
+            # the same integers: an alias
+            builder.nodes.append(
+                Node(Reshape(graph.type(source).shape), (source,), node.outputs, node.name)
+            )
+            continue
         builder.add(
             Table(tuple(int(x) for x in table)),
             [source],
@@ -30,6 +37,10 @@ def tabulate(graph: Graph) -> Graph:
             quants=[graph.type(node.outputs[0]).quant],
         )
     return builder.finish()
+
+
+def _is_identity(table: np.ndarray) -> bool:
+    return bool((table == np.arange(-128, 128)).all())
 
 
 def _chain(graph: Graph, quantize: Node) -> list[Node] | None:

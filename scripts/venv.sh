@@ -1,0 +1,38 @@
+#!/bin/sh
+# Makes .venv with the project installed in it, editable, and the extras named as arguments.
+set -eu
+
+python=""
+for name in ${PYTHON:-python3.11 python3 python}; do
+  if command -v "$name" >/dev/null 2>&1 &&
+    "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+    python=$name
+    break
+  fi
+done
+if [ -z "$python" ]; then
+  echo "Python 3.11 or later is needed (apt-get install python3 python3-venv)" >&2
+  exit 2
+fi
+if [ ! -x .venv/bin/pip ]; then
+  echo "making a virtual environment in .venv with $($python --version)"
+  rm -rf .venv
+  if ! "$python" -m venv .venv 2>/tmp/tinymill-venv.log; then
+    # Debian's and Ubuntu's Python comes without ensurepip
+    rm -rf .venv
+    if [ "$(id -u)" = 0 ]; then
+      echo "installing python3-venv"
+      apt-get update -qq && apt-get install -y -qq python3-venv >/dev/null
+      "$python" -m venv .venv
+    else
+      echo "can't make a virtual environment: apt-get install python3-venv" >&2
+      exit 2
+    fi
+  fi
+fi
+extras=${1:-}
+echo "installing tinymill${extras:+[$extras]} and what it needs"
+.venv/bin/pip install -q --disable-pip-version-check -e ".${extras:+[$extras]}" 2>/tmp/tinymill-pip.log || {
+  tail -n 15 /tmp/tinymill-pip.log >&2
+  exit 2
+}
