@@ -218,9 +218,7 @@ def compile(
     _check_budgets(found, board)
     prefix = c_name(name or source.stem)
     files = emit(found, prefix)
-    weights = sum(
-        array.nbytes for array in graph.constants.values()
-    )
+    weights = sum(array.nbytes for array in graph.constants.values())
     files |= target_files(
         board, prefix, arena_bytes=found.arena_bytes, weights_bytes=weights
     )
@@ -337,8 +335,7 @@ def run(
     file or an image. Raises what ``compile`` raises, ``InvalidInput``, ``ToolMissing``,
     ``ToolFailed``.
     """
-    single = isinstance(input, str | Path | np.ndarray)
-    sources = [input] if single else list(input)  # type: ignore[list-item]
+    sources = [input] if isinstance(input, str | Path | np.ndarray) else list(input)
     path = Path(model)
     if path.is_dir():
         description = read_plan(path)
@@ -396,7 +393,7 @@ def _run_project(
     )  # fmt: skip
     if found.status != 0:
         raise ToolFailed(f"the model answered status {found.status}", at=board.name)
-    if len(found.outputs) != count * sum(end.bytes for end in outputs):
+    if len(found.outputs) != count * sum(end.size for end in outputs):
         raise ToolFailed(f"{len(found.outputs)} bytes of output", at=board.name)
     counts = found.layer_instructions or (None,) * len(description["layers"])
     times = tuple(

@@ -43,7 +43,8 @@ class End:
             raise InvalidModel(f"plan.json describes an input or output wrongly: {error}") from error
 
     @property
-    def bytes(self) -> int:
+    def size(self) -> int:
+        """Bytes of one array."""
         return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
 
     def to_bytes(self, array: np.ndarray) -> bytes:
@@ -66,18 +67,16 @@ def pattern(end: End) -> np.ndarray:
     """
     count = int(np.prod(end.shape, dtype=np.int64))
     i = np.arange(count, dtype=np.uint32)
-    x = ((i * np.uint32(1103515245) + np.uint32(12345)) >> np.uint32(16)) & np.uint32(0xFF)
-    x = x.astype(np.int64) - 128
+    draws = ((i * np.uint32(1103515245) + np.uint32(12345)) >> np.uint32(16)) & np.uint32(0xFF)
+    x = draws.astype(np.int64) - 128
     if end.dtype == np.float32:
         scale = np.float32(1 / 128 if end.scale is None else end.scale)
-        values = scale * (x - (end.zero_point or 0)).astype(np.float32)
-    elif end.dtype == np.uint8:
-        values = x + 128
+        return (scale * (x - (end.zero_point or 0)).astype(np.float32)).reshape(end.shape)
+    if end.dtype == np.uint8:
+        x = x + 128
     elif end.dtype == np.int16:
-        values = x * 256
-    else:
-        values = x
-    return values.astype(end.dtype).reshape(end.shape)
+        x = x * 256
+    return x.astype(end.dtype).reshape(end.shape)
 
 
 def frames_of(
@@ -127,8 +126,8 @@ def outputs_of(raw: bytes, ends: Sequence[End], count: int) -> list[np.ndarray]:
     place = 0
     for _ in range(count):
         for row, end in zip(rows, ends, strict=True):
-            row.append(end.from_bytes(raw[place : place + end.bytes]))
-            place += end.bytes
+            row.append(end.from_bytes(raw[place : place + end.size]))
+            place += end.size
     return [row[0] if count == 1 else np.stack(row) for row in rows]
 
 
@@ -196,8 +195,8 @@ def _image(
     """
     height, width, channels, first = _picture_shape(end, path)
     try:
-        with Image.open(path) as picture:
-            picture = picture.convert("L" if channels == 1 else "RGB")
+        with Image.open(path) as file:
+            picture = file.convert("L" if channels == 1 else "RGB")
             if picture.size != (width, height):
                 if not resize:
                     raise InvalidInput(

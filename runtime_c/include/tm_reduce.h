@@ -28,12 +28,6 @@ typedef struct {
   int32_t function;
 } tm_reduce_s8_params;
 
-/* y = sum / divisor, cut towards zero */
-typedef struct {
-  TM_REDUCE_GEOMETRY
-  int32_t divisor;
-} tm_reduce_mean_s8_params;
-
 /* y = saturate(fixed(sum - in_zero) + out_zero); in_zero is that of the whole sum */
 typedef struct {
   TM_REDUCE_GEOMETRY

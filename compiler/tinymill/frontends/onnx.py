@@ -27,7 +27,7 @@ from .limits import checked_shape
 
 OLDEST_OPSET = 11
 FOLD_ELEMENTS = 1 << 24
-_TYPES = {
+_TYPES: dict[int, DType] = {
     onnx.TensorProto.INT8: DType.INT8,
     onnx.TensorProto.UINT8: DType.UINT8,
     onnx.TensorProto.INT16: DType.INT16,
@@ -167,7 +167,7 @@ class _Reader:
             DType.of(array.dtype)
         except KeyError as error:
             raise UnsupportedOp(f"constant of type {array.dtype}", at=stem) from error
-        return self.builder.constant(np.ascontiguousarray(array), stem=stem)
+        return self.builder.constant(np.asarray(array, order="C"), stem=stem)
 
     def fresh(self, name: str) -> str:
         return name if name and name not in self.builder.types else self.builder.fresh(name)
@@ -448,7 +448,7 @@ class OnnxNode:
             [self.builder.constants[value] if value else None for value in inputs], types
         )
         return tuple(
-            self.builder.constant(np.ascontiguousarray(array), stem=self.name, quant=quant)
+            self.builder.constant(np.asarray(array, order="C"), stem=self.name, quant=quant)
             for array, quant in zip(arrays, quants, strict=True)
         )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import tflite
 
 from ..errors import InvalidModel, TinymillError, UnsupportedOp
 from ..ir import DType, FixedPoint, Graph, GraphBuilder, Op, Port, Quant, TensorType, interpret
-from ..ops.arithmetic import fixed_point
+from ..ops.arithmetic import dequantize, fixed_point
 from ..ops.conv import same_pad
 from ..ops.quantization import Recode
 from ..ops.registry import TFLITE
@@ -165,9 +166,8 @@ class _Reader:
         if tensor.Type() not in _TYPES:
             raise UnsupportedOp(f"tensor type {tensor.Type()}", at=at)
         shape = tensor.ShapeAsNumpy().tolist() if tensor.ShapeLength() else []
-        return TensorType(
-            checked_shape(shape, at), _TYPES[tensor.Type()], _quant(tensor.Quantization(), at)
-        )
+        kind = TensorType(checked_shape(shape, at), _TYPES[tensor.Type()])
+        return replace(kind, quant=_quant(tensor.Quantization(), kind, at))
 
     def tensor_name(self, graph: Any, index: int) -> str:
         raw = self._tensor(graph, index).Name()
@@ -412,6 +412,20 @@ class TfliteNode:
             quant = Quant(quant.scale, quant.zero_point, list(order).index(quant.axis))
         return self.builder.constant(array, stem=self.optional(position), quant=quant)
 
+    def float_weights(self, value: str) -> str:
+        """Constant weights for float activations: integer ones as the reals they stand for.
+
+        TFLite (not TFLite Micro, which refuses such files) would quantise the activations at
+        run time instead; the reals are what its quantisation approximates.
+        """
+        kind = self.builder.types[value]
+        if kind.dtype is DType.FLOAT32 or kind.quant is None:
+            return value
+        if value not in self.builder.constants:
+            raise self.unsupported("float activations with integer weights")
+        array = dequantize(self.builder.constants[value], kind.quant)
+        return self.builder.constant(array, stem=value)
+
     def options(self, table: str) -> Any:
         """The operator's options as the class ``table`` of package tflite; None if absent."""
         raw = self.operator.BuiltinOptions()
@@ -520,7 +534,7 @@ def _quantized(real: float, kind: TensorType) -> int:
     return kind.zero_point + int(np.floor(np.abs(ratio) + np.float32(0.5)) * np.sign(ratio))
 
 
-def _quant(parameters: Any, at: str) -> Quant | None:
+def _quant(parameters: Any, kind: TensorType, at: str) -> Quant | None:
     if parameters is None or parameters.ScaleLength() == 0:
         return None
     scale = tuple(float(x) for x in parameters.ScaleAsNumpy())
@@ -535,6 +549,15 @@ def _quant(parameters: Any, at: str) -> Quant | None:
         raise InvalidModel(f"{len(scale)} scales, {len(zero)} zero points", at=at)
     if not all(np.isfinite(x) and x > 0 for x in scale):
         raise InvalidModel("a quantisation scale is not a positive number", at=at)
-    if any(abs(z) > 1 << 15 for z in zero):
+    # in wider types and floats zero points are not used, but must still fit the arithmetic
+    narrow = kind.dtype in (DType.INT8, DType.UINT8, DType.INT16)
+    low, high = kind.dtype.limits if narrow else DType.INT16.limits
+    if not all(low <= z <= high for z in zero):
         raise InvalidModel("a zero point is out of range", at=at)
-    return Quant(scale, zero, parameters.QuantizedDimension() if len(scale) > 1 else None)
+    if len(scale) == 1:
+        return Quant(scale, zero)
+    # some writers give a bias the axis of its weights
+    axis = parameters.QuantizedDimension() if kind.rank != 1 else 0
+    if not 0 <= axis < kind.rank or kind.shape[axis] != len(scale):
+        raise InvalidModel(f"{len(scale)} scales along axis {axis} of {kind}", at=at)
+    return Quant(scale, zero, axis)

@@ -43,7 +43,7 @@ class Port:
         """Our value as an array in the source's layout."""
         ours = tuple(self.shape[axis] for axis in self.order)
         back = np.argsort(self.order)
-        return np.ascontiguousarray(array.reshape(ours).transpose(back))
+        return np.asarray(array.reshape(ours).transpose(back), order="C")
 
 
 @dataclass(frozen=True)

@@ -127,7 +127,7 @@ class Op(ABC):
     alike: ClassVar[bool] = False
     """True where all inputs are data of one layout (elementwise, concat), not only the first."""
 
-    bias: ClassVar[int | None] = None
+    bias_at: ClassVar[int | None] = None
     """The input that is added to the accumulator, in its scale, where there is one."""
 
     @property

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..errors import InvalidModel
 from ..ir import FixedPoint, FloatScale, Quant, Rescale, TensorType
 
 
@@ -19,6 +20,8 @@ def fixed_multiplier(real: float) -> tuple[int, int]:
 
     TFLite's QuantizeMultiplier: multiplier in [2**30, 2**31), or (0, 0) below 2**-32.
     """
+    if not 0.0 <= real < math.inf:
+        raise InvalidModel(f"quantisation scales make a factor of {real}")
     if real == 0.0:
         return 0, 0
     fraction, shift = math.frexp(real)
@@ -34,13 +37,13 @@ def fixed_multiplier(real: float) -> tuple[int, int]:
     return multiplier, shift
 
 
-def fixed_point(reals: Sequence[float]) -> FixedPoint:
+def fixed_point(reals: Sequence[float] | np.ndarray) -> FixedPoint:
     """Fixed-point form of one or several positive real factors."""
     pairs = [fixed_multiplier(float(real)) for real in reals]
     return FixedPoint(tuple(m for m, _ in pairs), tuple(s for _, s in pairs))
 
 
-def doubling_high_mul(a: np.ndarray, b: np.ndarray | int) -> np.ndarray:
+def doubling_high_mul(a: np.ndarray | int, b: np.ndarray | int) -> np.ndarray:
     """Rounded high half of 2 * a * b (gemmlowp SaturatingRoundingDoublingHighMul)."""
     product = np.asarray(a, np.int64) * np.asarray(b, np.int64)
     return np.minimum((product + (1 << 30)) >> 31, (1 << 31) - 1)
@@ -78,7 +81,7 @@ def rescale(acc: np.ndarray, how: Rescale) -> np.ndarray:
     return scale_float(acc, np.array(how.m, np.float32))
 
 
-def scale_float(acc: np.ndarray, m: np.ndarray) -> np.ndarray:
+def scale_float(acc: np.ndarray, m: np.ndarray | np.floating) -> np.ndarray:
     """rint(float32(acc) * m), half to even, clipped to +-2**22 (beyond any 16-bit output)."""
     product = np.asarray(acc).astype(np.float32) * np.asarray(m, np.float32)
     return round_even(product)

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..ir import DType, Op
 from .binary import Binary
+from .compare import Where
 from .reduce import Reduce
 from .registry import from_onnx
 from .reshape import Reshape
@@ -48,6 +49,31 @@ def _reduction(node: Any) -> None:
         node.add(Unary(after), [node.emit(op, [value])])
     else:
         node.add(op, [value])
+
+
+@from_onnx("Trilu")
+def _trilu(node: Any) -> None:
+    kind = node.type(0)
+    if kind.rank < 2 or kind.quant is not None:
+        raise node.unsupported(f"{kind}")
+    k = int(node.constant(1).ravel()[0]) if node.has(1) else 0
+    keep = np.triu if node.attribute("upper", 1) else np.tril
+    mask = node.emit_constant(keep(np.ones(kind.shape[-2:], bool), k))
+    zero = node.emit_constant(np.zeros((), kind.dtype.numpy))
+    node.add(Where(), [mask, node.input(0), zero])
+
+
+@from_onnx("MeanVarianceNormalization")
+def _mean_variance(node: Any) -> None:
+    rank = node.type(0).rank
+    axes = tuple(node.attribute("axes", [0, 2, 3]))
+    axes = tuple(sorted(axis + rank if axis < 0 else axis for axis in axes))
+    mean = node.emit(Reduce("mean", axes, True), [_float_input(node)])
+    centred = node.emit(Binary("sub"), [node.input(0), mean])
+    square = node.emit(Unary("square"), [centred])
+    deviation = node.emit(Unary("sqrt"), [node.emit(Reduce("mean", axes, True), [square])])
+    epsilon = node.emit_constant(np.array(1e-9, np.float32))
+    node.add(Binary("div"), [centred, node.emit(Binary("add"), [deviation, epsilon])])
 
 
 @from_onnx("ReduceLogSumExp")

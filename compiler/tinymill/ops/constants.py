@@ -71,16 +71,6 @@ def _eye_like(node: Any) -> None:
     node.define_constant(np.eye(*kind.shape, k=node.attribute("k", 0), dtype=dtype))
 
 
-@from_onnx("Trilu")
-def _trilu(node: Any) -> None:
-    # only masks made of constants: what a network multiplies by is known beforehand
-    array = node.constant(0)
-    if array.ndim < 2:
-        raise node.invalid(f"input of rank {array.ndim}")
-    k = int(node.constant(1).ravel()[0]) if node.has(1) else 0
-    node.define_constant((np.triu if node.attribute("upper", 1) else np.tril)(array, k))
-
-
 def _checked(node: Any, shape: Any) -> tuple[int, ...]:
     if min(shape, default=0) < 0 or prod(shape) > MAX_ELEMENTS:
         raise node.invalid(f"a constant of shape {list(shape)}")

@@ -50,7 +50,7 @@ class Conv2D(Op):
     groups: int = 1
     clamp: tuple[float, float] | None = None
     rescale: Rescale | None = None
-    bias = 2
+    bias_at = 2
 
     def infer(self, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
         x, weights = inputs[0], inputs[1]
@@ -327,6 +327,9 @@ def _from_tflite(node: Any) -> None:
         weights = node.type_of(filters)
     elif weights.rank == 4 and weights.shape[3] and x.rank == 4:
         groups = x.shape[3] // weights.shape[3]
+    if x.dtype is DType.FLOAT32:
+        filters = node.float_weights(filters)
+        weights = node.type_of(filters)
     stride = (options.StrideH(), options.StrideW())
     dilation = (options.DilationHFactor(), options.DilationWFactor())
     pad = node.padding(options.Padding(), x.shape[1:3], weights.shape[1:3], stride, dilation)

@@ -25,7 +25,7 @@ from ..ir import (
 )
 from .arithmetic import fixed_point, float_scale, quantize_clamp, rescale
 from .conv import fold_offset, is_int8_conv, rescale_params, zero_of
-from .registry import from_onnx, from_tflite
+from .registry import from_tflite
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class FullyConnected(Op):
     flatten: bool = False
     clamp: tuple[float, float] | None = None
     rescale: Rescale | None = None
-    bias = 2
+    bias_at = 2
 
     def infer(self, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
         x, weights = inputs[0], inputs[1]
@@ -48,6 +48,9 @@ class FullyConnected(Op):
         if weights.rank != 2 or x.rank < 1 or x.count % weights.shape[1]:
             raise InvalidModel(f"weights {weights.shape} do not fit input {x.shape}")
         outs, depth = weights.shape
+        bias = inputs[2] if len(inputs) > 2 else None
+        if bias is not None and bias.count != outs:
+            raise InvalidModel(f"{bias.count} bias values for {outs} outputs")
         if self.flatten:
             return (TensorType((x.count // depth, outs), x.dtype),)
         if x.shape[-1] != depth:
@@ -174,26 +177,3 @@ def _from_tflite(node: Any) -> None:
     rows = prod(x.shape) // weights.shape[1] if weights.rank == 2 else 0
     flatten = y.shape == (rows, outs) and x.shape[:-1] != (rows,)
     node.add(FullyConnected(flatten, clamp, how), [*node.inputs[:2], node.optional(2)])
-
-
-@from_onnx("Gemm")
-def _gemm(node: Any) -> None:
-    if node.attribute("transA", 0):
-        raise node.unsupported("transA")
-    alpha, beta = node.attribute("alpha", 1.0), node.attribute("beta", 1.0)
-    if node.type(0).rank != 2 or node.type(1).rank != 2:
-        raise node.invalid(f"ranks {node.type(0).rank} and {node.type(1).rank}")
-    order = (0, 1) if node.attribute("transB", 0) else (1, 0)
-    weights = node.permuted(1, order)
-    if alpha != 1.0:
-        if weights not in node.builder.constants:
-            raise node.unsupported(f"alpha {alpha} with weights that are not float constants")
-        weights = node.emit_constant(node.builder.constants[weights] * np.float32(alpha))
-    bias = node.optional(2)
-    if bias and beta != 1.0:
-        bias = node.emit_constant(node.constant(2) * np.float32(beta))
-    outs = node.type_of(weights).shape[0]
-    if bias in node.builder.constants:
-        flat = np.broadcast_to(node.builder.constants[bias].ravel(), (outs,))
-        bias = node.emit_constant(np.ascontiguousarray(flat))
-    node.add(FullyConnected(), [node.input(0), weights, bias])

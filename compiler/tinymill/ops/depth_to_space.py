@@ -23,7 +23,7 @@ class DepthToSpace(Op):
     """Channels become blocks of pixels; ``inverse``: blocks become channels.
 
     ``order`` says how a channel splits: "DCR" (row in block, column in block, channel) as in
-    TFLite, "CRD" (channel, row, column). ``inverse`` is always as "DCR".
+    TFLite, "CRD" (channel, row, column).
     """
 
     block: int
@@ -55,7 +55,8 @@ class DepthToSpace(Op):
         n, height, width, channels = types.input(0).shape
         b = self.block
         if self.inverse:
-            return (n, height // b, b, width // b, b, channels), (0, 1, 3, 2, 4, 5)
+            split = (n, height // b, b, width // b, b, channels)
+            return split, (0, 1, 3, 2, 4, 5) if self.order == "DCR" else (0, 1, 3, 5, 2, 4)
         depth = channels // (b * b)
         if self.order == "DCR":
             return (n, height, width, b, b, depth), (0, 1, 3, 2, 4, 5)
@@ -89,6 +90,7 @@ class DepthToSpace(Op):
                 (cls(2), (1, 3, 2, 12)),
                 (cls(3, "CRD"), (1, 2, 2, 18)),
                 (cls(2, inverse=True), (2, 4, 6, 3)),
+                (cls(2, "CRD", inverse=True), (1, 4, 2, 3)),
             ):
                 x = TensorType(shape, dtype)
                 yield Example(op, Types((x,), op.infer((x,))))

@@ -90,8 +90,9 @@ def tile(node: Any, value: str, repeats: Sequence[int]) -> None:
     if len(wide) > RANK:
         raise node.unsupported(f"repeats {list(repeats)} of {shape}")
     final = tuple(n * r for n, r in zip(shape, repeats, strict=True))
-    # sizes are checked before a constant is folded: a hostile file may ask for any
-    value = node.emit(Expand(tuple(wide)), [node.emit(Reshape(tuple(split)), [value])])
+    quant = node.type_of(value).quant
+    value = node.emit(Reshape(tuple(split)), [value], quant)
+    value = node.emit(Expand(tuple(wide)), [value], quant)
     node.add(Reshape(final), [value])
 
 

@@ -30,6 +30,7 @@ from ..ir import Table as Constant
 from .arithmetic import divide_by_pot, doubling_high_mul, fixed_multiplier, scale_fixed
 from .registry import from_tflite
 from .softmax import exp_on_negative, one_over_one_plus_x
+from .unary import Unary
 
 QUANTS = np.arange(-128, 128, dtype=np.int64)
 INPUT_BITS = 4  # integer bits of the argument of gemmlowp's logistic and tanh
@@ -247,27 +248,41 @@ ACTIVATIONS: dict[str, Callable[[TensorType, TensorType], Table]] = {
     "ABS": abs_table,
 }
 FLOATS = {
-    "LOGISTIC": "sigmoid", "TANH": "tanh", "RELU": "relu", "RELU6": "relu6",
-    "HARD_SWISH": "hardswish", "ELU": "elu", "ABS": "abs", "EXP": "exp", "SQRT": "sqrt",
-    "NEG": "neg", "LOG": "log", "RSQRT": "rsqrt", "SIN": "sin", "COS": "cos",
-    "SQUARE": "square", "FLOOR": "floor", "CEIL": "ceil", "ROUND": "round",
+    "LOGISTIC": ("sigmoid", 0.0, 0.0), "TANH": ("tanh", 0.0, 0.0), "RELU": ("relu", 0.0, 0.0),
+    "RELU6": ("clip", 0.0, 6.0), "RELU_N1_TO_1": ("clip", -1.0, 1.0),
+    "RELU_0_TO_1": ("clip", 0.0, 1.0), "HARD_SWISH": ("hardswish", 0.0, 0.0),
+    "ELU": ("elu", 1.0, 0.0), "ABS": ("abs", 0.0, 0.0), "EXP": ("exp", 0.0, 0.0),
+    "SQRT": ("sqrt", 0.0, 0.0), "RSQRT": ("rsqrt", 0.0, 0.0), "NEG": ("neg", 0.0, 0.0),
+    "LOG": ("log", 0.0, 0.0), "SIN": ("sin", 0.0, 0.0), "COS": ("cos", 0.0, 0.0),
+    "SQUARE": ("square", 0.0, 0.0), "FLOOR": ("floor", 0.0, 0.0), "CEIL": ("ceil", 0.0, 0.0),
+    "ROUND": ("round", 0.0, 0.0), "LOGICAL_NOT": ("not", 0.0, 0.0),
 }  # fmt: skip
+"""The same as ``Unary`` of (function, alpha, beta) for floats."""
 
 
-@from_tflite("LOGISTIC", "TANH", "RELU", "RELU6", "RELU_N1_TO_1", "HARD_SWISH", "ELU", "ABS")
+@from_tflite(*FLOATS)
 def _from_tflite(node: Any) -> None:
     x, y = node.type(0), node.output_type(0)
-    if not _int8(x, y):
+    if x.dtype is DType.FLOAT32 or x.quant is None:
+        function, alpha, beta = FLOATS[node.kind]
+        node.add(Unary(function, alpha, beta), node.inputs[:1])
+        return
+    if not _int8(x, y) or node.kind not in ACTIVATIONS:
         raise node.unsupported(f"{x} to {y}")
+    if node.kind == "RELU6" and x.quant != y.quant:
+        raise node.unsupported("input and output are quantised differently")
     node.add(ACTIVATIONS[node.kind](x, y), node.inputs[:1])
 
 
 @from_tflite("LEAKY_RELU")
 def _leaky_relu(node: Any) -> None:
     x, y = node.type(0), node.output_type(0)
+    alpha = node.options("LeakyReluOptions").Alpha()
+    if x.dtype is DType.FLOAT32:
+        node.add(Unary("leakyrelu", alpha), node.inputs[:1])
+        return
     if not _int8(x, y):
         raise node.unsupported(f"{x} to {y}")
-    alpha = node.options("LeakyReluOptions").Alpha()
     node.add(leaky_relu_table(x, y, alpha), node.inputs[:1])
 
 

@@ -1,4 +1,7 @@
-"""MatMul: products of matrices, batched and broadcast, both made at run time."""
+"""MatMul: products of matrices, batched and broadcast, both made at run time.
+
+ONNX's MatMul and Gemm with constant weights become FullyConnected.
+"""
 
 from __future__ import annotations
 
@@ -23,11 +26,13 @@ from ..ir import (
     Types,
 )
 from .arithmetic import float_scale, saturate, scale_float
+from .binary import Binary
 from .compare import strides
 from .dense import FullyConnected
 from .quantization import Dequantize
 from .registry import from_onnx
 from .reshape import Reshape
+from .transpose import Transpose
 
 RANK = 6
 
@@ -162,3 +167,49 @@ def _from_onnx(node: Any) -> None:
     if b.rank == 1:
         del shape[-1]
     node.add(Reshape(tuple(shape)), [y])
+
+
+@from_onnx("Gemm")
+def _gemm(node: Any) -> None:
+    if node.type(0).rank != 2 or node.type(1).rank != 2:
+        raise node.invalid(f"ranks {node.type(0).rank} and {node.type(1).rank}")
+    first = node.input(0)
+    if node.attribute("transA", 0):
+        first = node.emit(Transpose((1, 0)), [first])
+    turned = bool(node.attribute("transB", 0))
+    alpha, beta = node.attribute("alpha", 1.0), node.attribute("beta", 1.0)
+    if has_constant_weights(node, 1):
+        weights = node.permuted(1, (0, 1) if turned else (1, 0))
+        bias = _bias(node, node.type_of(weights).shape[0], beta)
+        if alpha != 1.0 and weights in node.builder.constants:
+            weights = node.emit_constant(node.builder.constants[weights] * np.float32(alpha))
+            alpha = 1.0
+        if alpha == 1.0 and bias is not None:
+            node.add(FullyConnected(), [first, weights, bias])
+            return
+    second = node.emit(Transpose((1, 0)), [node.input(1)]) if turned else node.input(1)
+    y = _scaled(node, node.emit(MatMul(), [first, second]), alpha)
+    if node.has(2):
+        node.add(Binary("add"), [y, _scaled(node, node.input(2), beta)])
+    else:
+        node.add(Reshape(node.type_of(y).shape), [y])
+
+
+def _bias(node: Any, outs: int, beta: float) -> str | None:
+    """Input 2 as a constant vector of ``outs`` values; "" where left out, None where it is none."""
+    if not node.has(2):
+        return ""
+    kind = node.type(2)
+    if kind.count not in (1, outs) or (kind.rank == 2 and kind.shape[0] != 1):
+        return None
+    if not node.is_constant(2):
+        whole = beta == 1.0 and kind.shape == (outs,) and has_constant_weights(node, 2)
+        return node.input(2) if whole else None
+    array = node.constant(2).ravel() * np.float32(beta)
+    return node.emit_constant(np.ascontiguousarray(np.broadcast_to(array, (outs,))))
+
+
+def _scaled(node: Any, value: str, factor: float) -> str:
+    if factor == 1.0:
+        return value
+    return node.emit(Binary("mul"), [value, node.emit_constant(np.array(factor, np.float32))])

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidModel
-from ..ir import DType, Example, Flat, KernelCall, Op, Quant, TensorType, Types
+from ..ir import DType, Example, Flat, KernelCall, Op, Param, Quant, TensorType, Types
 from .registry import from_onnx, from_tflite
 
 MODES = {"constant": 0, "reflect": 1, "edge": 2}
@@ -84,7 +84,7 @@ class Pad(Op):
         x, y = types.input(0), types.output
         fill = np.array([self.value], np.float64).astype(x.dtype.numpy).tobytes()
         lead = 8 - x.rank
-        params = {
+        params: dict[str, Param] = {
             "element": x.dtype.size,
             "shape": (*([1] * lead), *y.shape),
             "source": (*([1] * lead), *x.shape),
@@ -133,10 +133,10 @@ def _from_onnx(node: Any) -> None:
     if node.has(3):
         axes = node.axes(3, default=[])
         half = len(axes)
-        before, after = [0] * rank, [0] * rank
+        spread = [0] * (2 * rank)
         for i, axis in enumerate(axes):
-            before[axis], after[axis] = widths[i], widths[half + i]
-        widths = [*before, *after]
+            spread[axis], spread[rank + axis] = widths[i], widths[half + i]
+        widths = spread
     mode = node.attribute("mode", b"constant").decode()
     if mode not in MODES:
         raise node.unsupported(f"mode {mode}")

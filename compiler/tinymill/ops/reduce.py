@@ -36,9 +36,8 @@ RANK = 8
 class Reduce(Op):
     """y = function of all elements along ``axes``, which become 1 or go away.
 
-    Integer forms: "max" and "min" keep the quantisation. "sum" and "mean" with ``rescale``:
-    y = saturate(rescale(sum (x - zx)) + zy), the factor carrying 1 / n for the mean; "mean"
-    without it: the sum over n, cut towards zero, input and output quantised alike.
+    Integer forms: "max" and "min" keep the quantisation; "sum" and "mean" are
+    y = saturate(rescale(sum (x - zx)) + zy), the factor carrying 1 / n for the mean.
     """
 
     function: str
@@ -75,10 +74,7 @@ class Reduce(Op):
             how = {"sum": np.sum, "mean": np.mean, "prod": np.prod}[self.function]
             y = how(x.astype(np.float64), axis=self.axes)
             return (np.asarray(y, np.float32).reshape(kind.shape),)
-        if self.rescale is None:
-            total = np.asarray(np.sum(x.astype(np.int64), axis=self.axes))
-            y = np.abs(total) // self._count(types) * np.sign(total)
-            return (saturate(y, kind).reshape(kind.shape),)
+        assert self.rescale is not None
         zero = types.input(0).zero_point
         total = np.asarray(np.sum(x.astype(np.int64) - zero, axis=self.axes))
         if isinstance(self.rescale, FixedPoint):
@@ -131,8 +127,7 @@ class Reduce(Op):
             params["function"] = FUNCTIONS[self.function]
             return KernelCall("reduce", "s8", params, operands)
         if self.rescale is None:
-            params["divisor"] = self._count(types)
-            return KernelCall("reduce_mean", "s8", params, operands)
+            raise UnsupportedOp(f"{self.function} of {x} to {y} without a factor")
         params |= {"in_zero": x.zero_point * self._count(types), "out_zero": y.zero_point}
         if isinstance(self.rescale, FixedPoint):
             params |= {"multiplier": self.rescale.multiplier[0], "shift": self.rescale.shift[0]}
@@ -155,7 +150,7 @@ class Reduce(Op):
                     quant = Quant((0.05,), (-7,))
                     qx = TensorType(shape, DType.INT8, quant)
                     (plain,) = op.infer((qx,))
-                    if function != "sum":
+                    if function in ("max", "min"):
                         y = TensorType(plain.shape, DType.INT8, quant)
                         yield Example(op, Types((qx,), (y,)))
                     y = TensorType(plain.shape, DType.INT8, Quant((0.071,), (11,)))
@@ -299,7 +294,9 @@ def _from_tflite(node: Any) -> None:
         if function in ("max", "min"):
             if x.quant != y.quant:
                 raise node.unsupported("input and output are quantised differently")
-        elif function == "sum" or x.quant != y.quant:
+        elif function == "prod":
+            raise node.unsupported("the product of integers")
+        else:
             rescale = tflite_fixed(function, x, y, axes)
     node.add(Reduce(function, axes, keepdims, rescale), node.inputs[:1])
 

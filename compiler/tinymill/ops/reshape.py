@@ -129,4 +129,6 @@ def _unsqueeze(node: Any) -> None:
 def _identity(node: Any) -> None:
     if len(node.outputs) > 1 and node.outputs[1]:
         raise node.unsupported("the mask output")
+    if node.has(2) and node.constant(2).any():
+        raise node.unsupported("training mode")
     node.add(Reshape(node.type(0).shape), [node.input(0)])

@@ -64,9 +64,9 @@ class Softmax(Op):
         """exp(-beta * scale * d) in Q0.31 for d = 0 .. 255, gemmlowp's digits; int64."""
         real = min(self.beta * scale * (1 << (31 - DIFFERENCE_BITS)), float((1 << 31) - 1))
         multiplier, shift = fixed_multiplier(real)
-        least = -((1 << DIFFERENCE_BITS) - 1) * (1 << (31 - DIFFERENCE_BITS))
-        least = least / (1 << shift) if shift >= 0 else least
-        radius = -int(np.floor(-least))
+        most = ((1 << DIFFERENCE_BITS) - 1) * (1 << (31 - DIFFERENCE_BITS))
+        # TFLite's input radius: differences below it count as nothing
+        radius = -(most >> max(shift, 0))
         difference = -np.arange(256, dtype=np.int64)
         scaled = doubling_high_mul(wrap32(difference << max(shift, 0)), multiplier)
         powers = exp_on_negative(scaled, DIFFERENCE_BITS)

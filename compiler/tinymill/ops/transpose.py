@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidModel
-from ..ir import DType, Example, Flat, KernelCall, Op, TensorType, Types
+from ..ir import DType, Example, Flat, KernelCall, Op, Param, TensorType, Types
 from .registry import from_onnx, from_tflite
 
 
@@ -47,7 +47,7 @@ class Transpose(Op):
         for axis in range(x.rank - 2, -1, -1):
             strides[axis] = strides[axis + 1] * x.shape[axis + 1]
         fill = 8 - x.rank
-        params = {
+        params: dict[str, Param] = {
             "element": size,
             "shape": (*([1] * fill), *y.shape),
             "strides": (*([0] * fill), *(strides[axis] for axis in self.order)),

@@ -49,7 +49,7 @@ def _integer_node(
         source = graph.producers.get(value)
         if source is not None and isinstance(source.op, Dequantize):
             inputs.append(source.inputs[0])
-        elif value == "" or (index == node.op.bias and value in graph.constants):
+        elif value == "" or (index == node.op.bias_at and value in graph.constants):
             inputs.append(value)
         else:
             return None
@@ -57,7 +57,7 @@ def _integer_node(
     op = node.op.quantized(Types(kinds, (graph.type(quantize.outputs[0]),)))
     if op is None:
         return None
-    at = node.op.bias
+    at = node.op.bias_at
     if at is not None and at < len(inputs) and inputs[at]:
         bias = _bias(graph, node.inputs[at], inputs)
         if bias is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from ..ir import DType, FloatScale, Graph, GraphBuilder, Node, Types
@@ -17,11 +17,7 @@ def fixed_requantization(graph: Graph) -> Graph:
         op: Any = node.op
         if isinstance(op, Binary):
             op = _fixed_binary(op, graph.node_types(node))
-        elif (
-            is_dataclass(op)
-            and any(f.name == "rescale" for f in fields(op))
-            and isinstance(op.rescale, FloatScale)
-        ):
+        elif isinstance(getattr(op, "rescale", None), FloatScale):
             op = replace(op, rescale=fixed_point(op.rescale.m))
         builder.nodes.append(Node(op, node.inputs, node.outputs, node.name))
     return builder.finish()
