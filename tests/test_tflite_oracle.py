@@ -254,7 +254,47 @@ def resizes():
                 yield Case(f"RESIZE_BILINEAR-{tag}", content)
 
 
-CASES = [*activations(), *reductions(), *moves(), *resizes()]
+def transposed_convolutions():
+    rng = np.random.default_rng(1)
+    for shape, kernel, stride, padding in (
+        ((1, 4, 5, 3), (3, 3), (2, 2), 0), ((1, 4, 5, 3), (2, 4), (2, 3), 1),
+        ((1, 5, 4, 6), (3, 3), (1, 1), 0), ((1, 3, 3, 2), (1, 1), (2, 2), 0),
+    ):  # fmt: skip
+        outs = 4
+        size = [
+            n * s if padding == 0 else (n - 1) * s + k
+            for n, s, k in zip(shape[1:3], stride, kernel, strict=True)
+        ]
+        for dtype in ("int8", "float32"):
+            integer = dtype == "int8"
+            build = TfliteBuilder()
+            out = (1, *size, outs)
+            target = build.integers(out)
+            filters = (outs, *kernel, shape[3])
+            scales = rng.uniform(0.001, 0.01, outs).astype(np.float32)
+            if integer:
+                numbers = rng.integers(-127, 128, filters)
+                weights = build.tensor(filters, "int8", scales, array=numbers)
+                x = build.tensor(shape, "int8", 0.03, -9)
+                bias = build.tensor(
+                    (outs,), "int32", scales * np.float32(0.03),
+                    array=rng.integers(-500, 500, outs),
+                )  # fmt: skip
+                y = build.tensor(out, "int8", 0.05, 7)
+            else:
+                weights = build.tensor(filters, dtype, array=rng.standard_normal(filters))
+                x, y = build.tensor(shape, dtype), build.tensor(out, dtype)
+                bias = build.tensor((outs,), dtype, array=rng.standard_normal(outs))
+            build.operator(
+                "TRANSPOSE_CONV", [target, weights, x, bias], [y], "TransposeConvOptions",
+                padding=padding, strideH=stride[0], strideW=stride[1],
+            )  # fmt: skip
+            yield Case(f"TRANSPOSE_CONV-{shape}-{kernel}-{stride}-{dtype}", build.build([x], [y]))
+
+
+CASES = [
+    *activations(), *reductions(), *moves(), *resizes(), *transposed_convolutions()
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -284,6 +324,8 @@ def test_equals_tflite_micro(case: Case, built):
 
 def same(got: np.ndarray, want: np.ndarray) -> None:
     if want.dtype == np.float32:
-        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+        # sums that cancel keep the error of their terms
+        bound = 1e-6 * max(1.0, float(np.abs(want).max(initial=0.0)))
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=bound)
     else:
         np.testing.assert_array_equal(got, want)

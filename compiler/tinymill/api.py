@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import tempfile
+import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 
@@ -16,7 +18,7 @@ from . import __version__
 from .boards import Board, load_board
 from .deploy import measure, target_files
 from .emit import c_name, emit
-from .errors import BoardError, OutOfMemory, TinymillError, ToolFailed, UnsupportedOp
+from .errors import BoardError, InvalidModel, OutOfMemory, TinymillError, ToolFailed, UnsupportedOp
 from .frontends import read_model
 from .ir import DType, Graph, Node, Port
 from .ops.quantization import Quantize
@@ -27,6 +29,10 @@ from .schedule import Plan, check_budget, plan
 
 Io = Literal["quantized", "float"]
 Requant = Literal["exact", "fixed"]
+LONGEST = 1e6
+"""Seconds that a run can be given; the system's own timers end not far beyond."""
+MOST_RAM = (1 << 31) - 1
+"""Bytes of arena and state together that C's sizes and offsets can express on every target."""
 
 
 @dataclass(frozen=True)
@@ -231,6 +237,11 @@ def compile(
 
 
 def _check_budgets(found: Plan, board: Board) -> None:
+    check_budget(found, ram=MOST_RAM, where=board.name)
+    if found.state_bytes > MOST_RAM:
+        raise OutOfMemory(
+            f"state on {board.name}", needed=found.state_bytes, available=MOST_RAM
+        )
     if board.is_host:
         return
     check_budget(found, ram=max(region.size for region in board.ram), where=board.name)
@@ -336,6 +347,8 @@ def run(
     ``ToolFailed``.
     """
     sources = [input] if isinstance(input, str | Path | np.ndarray) else list(input)
+    if not 0 < timeout <= LONGEST:
+        raise TinymillError(f"a timeout of {timeout:g} s", hint=f"up to {LONGEST:g} s are possible")
     path = Path(model)
     if path.is_dir():
         description = read_plan(path)
@@ -396,6 +409,8 @@ def _run_project(
     if len(found.outputs) != count * sum(end.size for end in outputs):
         raise ToolFailed(f"{len(found.outputs)} bytes of output", at=board.name)
     counts = found.layer_instructions or (None,) * len(description["layers"])
+    if len(counts) != len(description["layers"]):
+        raise InvalidModel(f"{PLAN} is not that of the C beside it", at=str(folder))
     times = tuple(
         LayerTime(layer["name"], layer["op"], instructions)
         for layer, instructions in zip(description["layers"], counts, strict=True)
@@ -422,11 +437,26 @@ def save_outputs(result: RunResult, path: str | Path) -> None:
             if path.suffix == ".npy":
                 np.save(stream, result.outputs[0])
             else:
-                named = dict(zip(result.output_names, result.outputs, strict=True))
-                np.savez(stream, allow_pickle=False, **named)
+                _save_archive(stream, result)
         part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise TinymillError(
-            f"can't be written: {error.strerror or error}", at=str(path)
-        ) from error
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        if isinstance(error, OSError):
+            raise TinymillError(
+                f"can't be written: {error.strerror or error}", at=str(path)
+            ) from error
+        raise
+
+
+def _save_archive(stream: IO[bytes], result: RunResult) -> None:
+    """What ``np.savez`` writes, but any name goes; the second "x" becomes "x.1"."""
+    with zipfile.ZipFile(stream, "w") as archive:
+        used: set[str] = set()
+        for index, (name, array) in enumerate(
+            zip(result.output_names, result.outputs, strict=True)
+        ):
+            unique = f"{name}.{index}" if name in used else name
+            used.add(unique)
+            with archive.open(f"{unique}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)

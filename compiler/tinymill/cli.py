@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
+import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -28,9 +32,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-say = Console(stderr=True, highlight=False, soft_wrap=True)
-out = Console(highlight=False, soft_wrap=True)
+say = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
+out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 USER_ERROR = 2
+INTERRUPTED = 130
+TERMINATED = 143
 
 
 class Io(str, Enum):
@@ -240,24 +246,58 @@ def _root(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The program ``tinymill``: exit code 2 and one line for whatever a user can cause."""
+    _prepare()
     try:
-        app(args=None if arguments is None else list(arguments), standalone_mode=True)
+        try:
+            app(args=None if arguments is None else list(arguments), standalone_mode=True)
+        finally:
+            # here, for at exit it could only be reported as an ignored exception
+            if sys.stdout is not None:
+                sys.stdout.flush()
     except TinymillError as error:
-        say.print(f"tinymill: {error}", markup=False)
-        sys.exit(USER_ERROR)
-    except KeyboardInterrupt:
-        say.print("tinymill: interrupted")
-        sys.exit(130)
+        _fail(error)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _close_stdout()
         sys.exit(1)
     except MemoryError:
-        say.print("tinymill: out of memory on this machine")
-        sys.exit(USER_ERROR)
+        _fail(TinymillError("out of memory on this machine"))
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        say.print(f"tinymill: {where}{error.strerror or error}", markup=False)
-        sys.exit(USER_ERROR)
+        _close_stdout()
+        at = None if error.filename is None else str(error.filename)
+        _fail(TinymillError(error.strerror or str(error), at=at))
+    except (KeyboardInterrupt, SystemExit) as end:
+        # typer turns Ctrl-C into this exit code
+        if isinstance(end, KeyboardInterrupt) or end.code == INTERRUPTED:
+            say.print("tinymill: interrupted")
+            sys.exit(INTERRUPTED)
+        raise
+
+
+def _prepare() -> None:
+    """Makes the process one that cleans up, says one line and chokes on no name."""
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")  # what libraries say to programmers
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _terminated)
+
+
+def _terminated(*_: object) -> NoReturn:
+    """On SIGTERM: leave through every ``with``, so that nothing half-written stays."""
+    sys.exit(TERMINATED)
+
+
+def _fail(error: TinymillError) -> NoReturn:
+    say.print(f"tinymill: {error}")
+    sys.exit(USER_ERROR)
+
+
+def _close_stdout() -> None:
+    """What is still buffered goes nowhere, so that the end of the process doesn't fail on it."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class _Nothing:
@@ -279,7 +319,7 @@ def _shapes(entries: Sequence[str] | None) -> dict[str, list[int]]:
         except ValueError:
             equals = ""
         if not equals or not name or min(shapes[name]) < 1:
-            raise InvalidInput(f"--shape {entry}: write it as NAME=1,3,64,64")
+            raise InvalidInput("write it as NAME=1,3,64,64", at=f"--shape {entry}")
     return shapes
 
 
@@ -413,7 +453,7 @@ def _print_plain(table: Table) -> None:
     if out.is_terminal:
         out.print(table)
         return
-    wide = Console(file=sys.stdout, width=240, highlight=False)
+    wide = Console(file=sys.stdout, width=240, highlight=False, markup=False, emoji=False)
     wide.print(table)
 
 

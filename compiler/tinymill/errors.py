@@ -21,10 +21,19 @@ class TinymillError(Exception):
         super().__init__(problem)
 
     def __str__(self) -> str:
-        text = f"{self.at}: {self.problem}" if self.at else self.problem
-        if self.hint:
-            text = f"{text} ({self.hint})"
-        return " ".join(text.split())
+        problem = _line(self.problem, 800)
+        text = f"{_line(self.at, 200)}: {problem}" if self.at else problem
+        return f"{text} ({_line(self.hint, 400)})" if self.hint else text
+
+
+def _line(text: str, most: int) -> str:
+    """``text`` as one line of at most ``most`` characters that every terminal survives."""
+    text = " ".join(text.split())
+    if len(text) > most:
+        text = f"{text[: most - 3]}..."
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 class CompileError(TinymillError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from typing import Any
 from .errors import InvalidModel, TinymillError
 
 PLAN = "plan.json"
+C_NAME = re.compile(r"[a-z_][a-z0-9_]*")
 
 
 def write_project(files: Mapping[str, str], folder: Path) -> None:
@@ -23,13 +25,14 @@ def write_project(files: Mapping[str, str], folder: Path) -> None:
     leaves what was there before. Only an empty folder or an earlier project is replaced.
     Raises ``TinymillError`` where that can't be done.
     """
-    folder = folder.resolve() if folder.is_symlink() else Path(os.path.abspath(folder))
+    made: list[Path] = []
     try:
+        folder = folder.resolve() if folder.is_symlink() else Path(os.path.abspath(folder))
         if folder.exists() and not _replaceable(folder):
             raise TinymillError(
                 "exists and is no tinymill project", at=str(folder), hint="choose another --output"
             )
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        _make(folder.parent, made)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as name:
             fresh = Path(name) / "new"
             for path, text in files.items():
@@ -40,9 +43,22 @@ def write_project(files: Mapping[str, str], folder: Path) -> None:
                     stream.flush()
                     os.fsync(stream.fileno())
             _swap(fresh, folder, Path(name) / "old")
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise TinymillError(f"can't be written: {reason}", at=str(folder)) from error
+    except BaseException as error:
+        for parent in reversed(made):
+            with contextlib.suppress(OSError):
+                parent.rmdir()
+        if isinstance(error, OSError | ValueError):
+            reason = getattr(error, "strerror", None) or str(error)
+            raise TinymillError(f"can't be written: {reason}", at=str(folder)) from error
+        raise
+
+
+def _make(folder: Path, made: list[Path]) -> None:
+    """Makes a folder and its parents; ``made`` gets those that were missing, as they are made."""
+    if not folder.is_dir():
+        _make(folder.parent, made)
+        folder.mkdir()
+        made.append(folder)
 
 
 def _replaceable(folder: Path) -> bool:
@@ -56,7 +72,7 @@ def _swap(fresh: Path, folder: Path, old: Path) -> None:
     folder.rename(old)
     try:
         fresh.rename(folder)
-    except OSError:
+    except BaseException:
         old.rename(folder)
         raise
     with contextlib.suppress(OSError):
@@ -72,9 +88,24 @@ def read_plan(folder: Path) -> dict[str, Any]:
         raise InvalidModel(
             f"no tinymill project ({PLAN}: {error.strerror})", at=str(folder)
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidModel(f"broken {PLAN} ({error})", at=str(folder)) from error
-    needed = ("model", "target", "io", "inputs", "outputs", "layers", "arena")
-    if not isinstance(plan, dict) or any(key not in plan for key in needed):
+    if not isinstance(plan, dict) or not _complete(plan):
         raise InvalidModel(f"{PLAN} is not one of this tinymill", at=str(folder))
     return plan
+
+
+def _complete(plan: Mapping[str, Any]) -> bool:
+    """Whether all that a run needs is there and has its type; ``End.of`` checks the ends."""
+    return (
+        isinstance(plan.get("model"), str)
+        and C_NAME.fullmatch(plan["model"]) is not None
+        and isinstance(plan.get("target"), str)
+        and all(
+            isinstance(plan.get(key), list) and all(isinstance(item, dict) for item in plan[key])
+            for key in ("inputs", "outputs", "layers")
+        )
+        and all(
+            isinstance(layer.get(key), str) for layer in plan["layers"] for key in ("name", "op")
+        )
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf, isfinite, prod
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from PIL import Image, UnidentifiedImageError
 from .errors import InvalidInput, InvalidModel
 
 PATTERN = "pattern"
+DTYPES = ("int8", "uint8", "int16", "int32", "int64", "float32", "bool")
+PICTURES = ("PNG", "JPEG", "BMP", "GIF", "PPM", "WEBP", "TIFF")
+MOST = 1 << 31
 
 
 @dataclass(frozen=True)
@@ -34,13 +38,23 @@ class End:
     @classmethod
     def of(cls, entry: Mapping[str, Any]) -> End:
         """From an entry of plan.json. Raises ``InvalidModel``."""
-        try:
-            return cls(
-                str(entry["name"]), np.dtype(entry["dtype"]), tuple(entry["shape"]),
-                tuple(entry["order"]), entry["scale"], entry["zero_point"],
-            )  # fmt: skip
-        except (KeyError, TypeError, ValueError) as error:
-            raise InvalidModel(f"plan.json describes an input or output wrongly: {error}") from error
+        scale, zero_point = entry.get("scale"), entry.get("zero_point")
+        shape, order = entry.get("shape"), entry.get("order")
+        if (
+            not isinstance(entry.get("name"), str)
+            or entry.get("dtype") not in DTYPES
+            or not isinstance(shape, list)
+            or not all(isinstance(n, int) and 0 < n < MOST for n in shape)
+            or prod(shape) > MOST
+            or not isinstance(order, list)
+            or sorted(order, key=repr) != list(range(len(shape)))
+            or not (scale is None or (isinstance(scale, int | float) and 0 < scale < inf))
+            or not (zero_point is None or (isinstance(zero_point, int) and abs(zero_point) < MOST))
+        ):
+            raise InvalidModel("plan.json describes an input or output wrongly")
+        return cls(
+            entry["name"], np.dtype(entry["dtype"]), tuple(shape), tuple(order), scale, zero_point
+        )
 
     @property
     def size(self) -> int:
@@ -109,7 +123,7 @@ def frames_of(
             raise InvalidInput(
                 f"shape {list(array.shape)}, the model wants {list(end.shape)}", at=_label(source)
             )
-    count = max(len(column) for column in columns)
+    count = max((len(column) for column in columns), default=1)
     if any(len(column) not in (1, count) for column in columns):
         raise InvalidInput(f"inputs of {[len(column) for column in columns]} frames")
     frames = b"".join(
@@ -154,12 +168,24 @@ def _load(
 
 
 def _read_npy(path: Path) -> np.ndarray:
+    _need_file(path)
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        return np.lib.format.open_memmap(path, mode="r")
     except OSError as error:
         raise InvalidInput(error.strerror or "can't be read", at=str(path)) from error
-    except (ValueError, EOFError, TypeError, SyntaxError, OverflowError, MemoryError) as error:
+    except Exception as error:  # numpy evaluates the header: a broken one raises anything
         raise InvalidInput(f"no .npy array ({error})", at=str(path)) from error
+
+
+def _need_file(path: Path) -> None:
+    """Raises ``InvalidInput`` where ``path`` is no file that can be read from both ends."""
+    try:
+        path.stat()
+        regular = path.is_file()
+    except (OSError, ValueError) as error:
+        raise InvalidInput(getattr(error, "strerror", None) or "no path", at=str(path)) from error
+    if not regular:
+        raise InvalidInput("not a file", at=str(path))
 
 
 def _typed(array: np.ndarray, end: End, at: str) -> np.ndarray:
@@ -194,22 +220,26 @@ def _image(
     std, quantised where the input is.
     """
     height, width, channels, first = _picture_shape(end, path)
+    if not (isfinite(mean or 0.0) and isfinite(std or 0.0)) or std == 0.0:
+        raise InvalidInput(f"mean {mean} and std {std} scale nothing", at=str(path))
+    _need_file(path)
     try:
-        with Image.open(path) as file:
+        with Image.open(path, formats=PICTURES) as file:
+            if file.size != (width, height) and not resize:
+                raise InvalidInput(
+                    f"{file.width}x{file.height} pixels, the model wants {width}x{height}",
+                    at=str(path),
+                    hint="--resize scales it",
+                )
             picture = file.convert("L" if channels == 1 else "RGB")
             if picture.size != (width, height):
-                if not resize:
-                    raise InvalidInput(
-                        f"{picture.width}x{picture.height} pixels, the model wants "
-                        f"{width}x{height}",
-                        at=str(path),
-                        hint="--resize scales it",
-                    )
                 picture = picture.resize((width, height), Image.Resampling.BILINEAR)
             pixels = np.asarray(picture, np.uint8).reshape(height, width, channels)
+    except InvalidInput:
+        raise
     except UnidentifiedImageError as error:
         raise InvalidInput("neither .npy nor an image", at=str(path)) from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except Exception as error:  # the decoders raise anything on broken files
         reason = getattr(error, "strerror", None) or "a broken image"
         raise InvalidInput(reason, at=str(path)) from error
     values = pixels.transpose(2, 0, 1) if first else pixels

@@ -14,6 +14,7 @@ from ..schedule import Plan, Step
 
 C_TYPES = {dtype.numpy: dtype.c for dtype in DType}
 LINE = 12
+MOST_ELEMENTS = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -111,11 +112,20 @@ class ModelFacts:
 def c_name(text: str) -> str:
     """``text`` as a C identifier in lower case."""
     name = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
-    if not name or name[0].isdigit():
+    name = name[:NAME_LENGTH].strip("_")
+    # headers of the C library and of the kernels go by <name>.h too
+    if not name or name[0].isdigit() or name in TAKEN or name.startswith("tm_"):
         name = f"m_{name}".rstrip("_")
     return f"{name}_" if name in C_KEYWORDS else name
 
 
+NAME_LENGTH = 64
+TAKEN = frozenset(
+    "assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal "
+    "stdalign stdarg stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string tgmath "
+    "threads time uchar wchar wctype unistd memory strings malloc alloca features port measure "
+    "start target".split()
+)
 C_KEYWORDS = frozenset(
     "auto break case char const continue default do double else enum extern float for goto if "
     "inline int long register restrict return short signed sizeof static struct switch typedef "
@@ -134,6 +144,7 @@ class _Collector:
         self.graph: Graph = plan.graph
         self.name = name
         self.arrays: dict[tuple[str, bytes], ArrayFacts] = {}
+        self.elements = 0
         self.pads = self._pad_sizes()
 
     def collect(self) -> ModelFacts:
@@ -166,6 +177,11 @@ class _Collector:
     def _array(self, array: np.ndarray) -> str:
         """The C name of a constant array; equal arrays are one."""
         array = np.ascontiguousarray(array)
+        self.elements += array.size
+        if self.elements > MOST_ELEMENTS:
+            raise CompileError(
+                f"constants of more than {MOST_ELEMENTS:,} elements", hint="C text can't hold more"
+            )
         key = (array.dtype.str, array.tobytes())
         if key not in self.arrays:
             name = f"{self.name}_w{len(self.arrays)}"
@@ -298,6 +314,8 @@ class _Collector:
 def number(value: int | float | np.integer | np.floating) -> str:
     """A number as a C constant of type int32_t or float, exact."""
     if isinstance(value, int | np.integer):
+        if not -(1 << 31) <= value < 1 << 32:
+            raise CompileError(f"the number {value} does not fit 32 bits")
         return _integer(int(value))
     value = float(value)
     if isnan(value):
@@ -308,7 +326,8 @@ def number(value: int | float | np.integer | np.floating) -> str:
 
 
 def _integer(value: int) -> str:
-    return "(-2147483647 - 1)" if value == -(1 << 31) else str(value)
+    # the least int32_t and int64_t have no literal
+    return f"({value + 1} - 1)" if value in (-(1 << 31), -(1 << 63)) else str(value)
 
 
 def number_lines(array: np.ndarray) -> tuple[str, ...]:
@@ -319,7 +338,7 @@ def number_lines(array: np.ndarray) -> tuple[str, ...]:
     elif array.dtype == np.int8:
         texts = [_INT8[x] for x in flat.tolist()]
     else:
-        texts = [_integer(x) for x in flat.tolist()]
+        texts = [_integer(int(x)) for x in flat.tolist()]
     return tuple(
         ", ".join(texts[start : start + LINE]) for start in range(0, len(texts), LINE)
     )
@@ -334,7 +353,7 @@ def _typed(graph: Graph, value: str) -> str:
 
 def _comment(text: str) -> str:
     """``text`` made safe inside a C comment: ASCII, one line, not too long."""
-    text = text.encode("ascii", "replace").decode()
-    text = " ".join(text.split()).replace("*/", "* /").replace("/*", "/ *").replace("\\", "/")
+    text = "".join(c if " " <= c <= "~" else "_" for c in " ".join(text.split()))
+    text = text.replace("\\", "/").replace("*/", "* /").replace("/*", "/ *").replace("??", "? ?")
     return text if len(text) <= 200 else f"{text[:197]}..."
 

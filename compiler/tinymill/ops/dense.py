@@ -176,4 +176,5 @@ def _from_tflite(node: Any) -> None:
             how = node.rescale_by_channel(x, weights, y, outs)
     rows = prod(x.shape) // weights.shape[1] if weights.rank == 2 else 0
     flatten = y.shape == (rows, outs) and x.shape[:-1] != (rows,)
-    node.add(FullyConnected(flatten, clamp, how), [*node.inputs[:2], node.optional(2)])
+    filters = node.inputs[1] if how is not None else node.float_weights(node.inputs[1])
+    node.add(FullyConnected(flatten, clamp, how), [node.inputs[0], filters, node.optional(2)])

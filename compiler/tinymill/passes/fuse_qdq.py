@@ -87,14 +87,32 @@ def _bias(graph: Graph, real: str, inputs: list[str]) -> np.ndarray | None:
             and not any(kind.quant.zero_point)
             and np.allclose(scale, wanted, rtol=BIAS_TOLERANCE, atol=0)
         ):
-            return graph.constants[name].ravel()
+            return _without_overflow(graph.constants[name].ravel(), graph, inputs[1])
         op: Op = source.op
         types = graph.node_types(source)
         (array,) = op.reference([graph.constants[name]], types)
     else:
         array = graph.constants[real]
     ratio = array.ravel().astype(np.float64) / wanted
-    limit = float(1 << 30)
-    return np.rint(np.clip(ratio, -limit, limit)).astype(np.int32)
+    limit = float((1 << 31) - 1)
+    whole = np.rint(np.clip(ratio, -limit, limit)).astype(np.int64)
+    return _without_overflow(whole, graph, inputs[1])
+
+
+def _without_overflow(bias: np.ndarray, graph: Graph, weights: str) -> np.ndarray:
+    """The bias, moved by no more than keeps every sum and partial sum within int32.
+
+    Files saturate the bias of (nearly) dead channels at the ends of int32: their weights'
+    scale is tiny. What it is moved by is less than the sum can vary by, and far below one
+    step of the output.
+    """
+    if weights not in graph.constants:
+        return bias.astype(np.int32)
+    array, kind = graph.constants[weights], graph.type(weights)
+    assert kind.quant is not None
+    _, zeros = kind.quant.along(array.ndim)
+    spans = np.abs(array.astype(np.int64) - zeros).reshape(len(array), -1).sum(axis=1)
+    room = np.maximum((1 << 31) - 1 - 256 * spans, 0)
+    return np.clip(bias.astype(np.int64), -room, room).astype(np.int32)
 
 

@@ -44,7 +44,7 @@ def run_passes(graph: Graph, passes: tuple[Pass, ...], dump: Path | None = None)
     verify(graph)
     if dump is not None:
         dump.mkdir(parents=True, exist_ok=True)
-        (dump / "00-source.txt").write_text(print_graph(graph))
+        _write(dump / "00-source.txt", graph)
     for index, step in enumerate(passes, 1):
         name = step.__name__
         graph = step(graph)
@@ -53,5 +53,9 @@ def run_passes(graph: Graph, passes: tuple[Pass, ...], dump: Path | None = None)
         except AssertionError as error:
             raise AssertionError(f"pass {name}: {error}") from error
         if dump is not None:
-            (dump / f"{index:02}-{name}.txt").write_text(print_graph(graph))
+            _write(dump / f"{index:02}-{name}.txt", graph)
     return graph
+
+
+def _write(path: Path, graph: Graph) -> None:
+    path.write_text(print_graph(graph), encoding="utf-8", errors="backslashreplace")

@@ -3,6 +3,10 @@
 Buffers alive at the same step must be apart. Of a pair, either i lies below j, then
 offset(j) >= offset(i) + apart(i, j), or the other way round. apart(i, j) is the size of i,
 but for an output i that may overlay a dying input j it is the overlay's lag, which is less.
+
+That is disjunctive scheduling with offsets for times: a good placement is found by settling
+buffers one after the other at their lowest place, in many orders; then a peak below it is
+refuted, or found, by propagation (which order of a pair can still be?) and branching.
 """
 
 from __future__ import annotations
@@ -13,7 +17,8 @@ from collections.abc import Sequence
 from .plan import Buffer, Overlay, Placement
 
 TRIES = 400
-NODES = 20_000
+CHECKS = 1_500_000
+"""Pairs looked at before an exact search gives up and the gap is reported instead."""
 
 
 class _Problem:
@@ -89,15 +94,31 @@ def lower_bound(buffers: Sequence[Buffer], overlays: Sequence[Overlay]) -> int:
 
 
 def place(buffers: Sequence[Buffer], overlays: Sequence[Overlay]) -> Placement:
-    """Offsets of the least peak found; stops early where the lower bound is met.
+    """Offsets of the least peak found, and a lower bound that is proven.
 
-    First orders by size and by lifetime, then changed ones by a fixed random sequence, then
-    branch and bound over the order in which buffers settle at their lowest place.
+    First settling orders by size and by lifetime, then changed ones by a fixed random
+    sequence, then exact search below the best, until it is refuted or too long.
     """
     if not buffers:
         return Placement({}, 0, 0)
     problem = _Problem(buffers, overlays)
     bound = lower_bound(buffers, overlays)
+    best, peak = _settle(problem, bound)
+    search = _Search(problem)
+    while peak > bound:
+        found = search.below(peak)
+        if found is None:
+            break
+        best = found
+        peak = max(best[i] + buffer.size for i, buffer in enumerate(buffers))
+    bound = peak if search.complete else max(bound, search.refuted(bound, peak))
+    offsets = {buffers[i].name: offset for i, offset in best.items()}
+    return Placement(offsets, peak, min(bound, peak))
+
+
+def _settle(problem: _Problem, bound: int) -> tuple[dict[int, int], int]:
+    """The best of many orders in which buffers settle at their lowest place."""
+    buffers = problem.buffers
     indices = list(range(len(buffers)))
     orders = [
         sorted(indices, key=lambda i: (-buffers[i].size, buffers[i].first)),
@@ -112,8 +133,7 @@ def place(buffers: Sequence[Buffer], overlays: Sequence[Overlay]) -> Placement:
         if height < peak:
             best, peak, best_order = found, height, order
     chance = random.Random(0)
-    tries = max(20, min(TRIES, 60_000 // len(buffers)))
-    for _ in range(tries):
+    for _ in range(max(20, min(TRIES, 60_000 // len(buffers)))):
         if peak <= bound:
             break
         order = list(best_order)
@@ -123,12 +143,7 @@ def place(buffers: Sequence[Buffer], overlays: Sequence[Overlay]) -> Placement:
         found, height = problem.place(order)
         if height <= peak:
             best, peak, best_order = found, height, order
-    if peak > bound and len(buffers) <= 64:
-        better = _branch(problem, bound, peak)
-        if better is not None:
-            best, peak = better
-    offsets = {buffers[i].name: offset for i, offset in best.items()}
-    return Placement(offsets, peak, min(bound, peak))
+    return best, peak
 
 
 def _pressure(buffers: Sequence[Buffer], i: int) -> int:
@@ -138,30 +153,109 @@ def _pressure(buffers: Sequence[Buffer], i: int) -> int:
     return max(sum(b.size for b in buffers if b.first <= s <= b.last) for s in steps)
 
 
-def _branch(problem: _Problem, bound: int, peak: int) -> tuple[dict[int, int], int] | None:
-    """Depth-first over settling orders, the largest buffers first, cut at the best peak."""
-    found: tuple[dict[int, int], int] | None = None
-    budget = NODES
-    sizes = [buffer.size for buffer in problem.buffers]
+class _Search:
+    """Exact search for a placement below a given peak."""
 
-    def descend(offsets: dict[int, int], left: list[int], height: int) -> None:
-        nonlocal found, peak, budget
-        if not left:
-            found, peak = (dict(offsets), height), height
-            return
-        for i in left:
-            if budget <= 0 or peak <= bound:
-                return
-            budget -= 1
-            place_at = problem.lowest(i, offsets)
-            top = max(height, place_at + sizes[i])
-            if top < peak:
-                offsets[i] = place_at
-                descend(offsets, [j for j in left if j != i], top)
-                del offsets[i]
+    def __init__(self, problem: _Problem) -> None:
+        self.problem = problem
+        self.sizes = [buffer.size for buffer in problem.buffers]
+        self.aligns = [buffer.align for buffer in problem.buffers]
+        # (i, j, bytes j starts above i if i is below, bytes i starts above j if j is below)
+        self.pairs = [
+            (i, j, above, below)
+            for i, rivals in enumerate(problem.rivals)
+            for j, above, below in rivals
+            if i < j
+        ]
+        self.left = CHECKS
+        self.complete = False
 
-    descend({}, sorted(range(len(sizes)), key=lambda i: -sizes[i]), 0)
-    return found
+    def below(self, peak: int) -> dict[int, int] | None:
+        """Offsets with a smaller peak; None if there are none (``complete``) or it is too long."""
+        self.complete = False
+        found = self._descend(peak - 1, {})
+        self.complete = found is None and self.left > 0
+        return found
+
+    def refuted(self, low: int, high: int) -> int:
+        """A lower bound in [low, high] by propagation alone."""
+        self.left = CHECKS // 4
+        while high - low > 1 and self.left > 0:
+            middle = (low + high) // 2
+            if self._propagate(middle - 1, {}) is None and self.left > 0:
+                low = middle
+            else:
+                high = middle
+        return low
+
+    def _descend(self, limit: int, decided: dict[int, bool]) -> dict[int, int] | None:
+        """Depth first over the orders of undecided pairs, the tightest pair first."""
+        stack = [decided]
+        while stack and self.left > 0:
+            state = self._propagate(limit, stack.pop())
+            if state is None:
+                continue
+            lowest, decisions = state
+            open_pair = self._tightest(lowest, decisions)
+            if open_pair is None:
+                return dict(enumerate(lowest))
+            first = lowest[self.pairs[open_pair][0]] <= lowest[self.pairs[open_pair][1]]
+            stack.append({**decisions, open_pair: not first})
+            stack.append({**decisions, open_pair: first})
+        return None
+
+    def _tightest(self, lowest: list[int], decided: dict[int, bool]) -> int | None:
+        """The undecided pair that overlaps most where every buffer is at its lowest."""
+        worst, found = 0, None
+        for index, (i, j, above, below) in enumerate(self.pairs):
+            if index in decided:
+                continue
+            touch = min(lowest[i] + above - lowest[j], lowest[j] + below - lowest[i])
+            if touch > worst:
+                worst, found = touch, index
+        return found
+
+    def _propagate(
+        self, limit: int, decided: dict[int, bool]
+    ) -> tuple[list[int], dict[int, bool]] | None:
+        """Lowest offsets and all pairs decided so far under the peak; None if there is none.
+
+        ``decided`` maps a pair to whether its first lies below. A pair whose one order leaves
+        no room has the other.
+        """
+        decided = dict(decided)
+        lowest = [0] * len(self.sizes)
+        highest = [limit - size for size in self.sizes]
+        if min(highest) < 0:
+            return None
+        changed = True
+        while changed:
+            changed = False
+            self.left -= len(self.pairs)
+            if self.left <= 0:
+                return None
+            for index, (i, j, above, below) in enumerate(self.pairs):
+                order = decided.get(index)
+                if order is None:
+                    first = lowest[i] + above <= highest[j]
+                    second = lowest[j] + below <= highest[i]
+                    if first and second:
+                        continue
+                    if not first and not second:
+                        return None
+                    order = decided[index] = first
+                low, high, gap = (i, j, above) if order else (j, i, below)
+                align = self.aligns[high]
+                place = -(-(lowest[low] + gap) // align) * align
+                if place > lowest[high]:
+                    lowest[high] = place
+                    changed = True
+                if highest[high] - gap < highest[low]:
+                    highest[low] = highest[high] - gap
+                    changed = True
+                if lowest[high] > highest[high] or lowest[low] > highest[low]:
+                    return None
+        return lowest, decided
 
 
 def check(buffers: Sequence[Buffer], overlays: Sequence[Overlay], placement: Placement) -> None:

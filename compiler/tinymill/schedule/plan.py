@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from ..ir import Graph, KernelCall, Node
 from .kernels import Kernel
@@ -80,10 +81,11 @@ class Plan:
 
     def buffer_of(self, value: str) -> Buffer | None:
         """The buffer that holds ``value``; None for constants and variables."""
-        for buffer in self.buffers:
-            if value in buffer.values:
-                return buffer
-        return None
+        return self._holders.get(value)
+
+    @cached_property
+    def _holders(self) -> Mapping[str, Buffer]:
+        return {value: buffer for buffer in self.buffers for value in buffer.values}
 
     def live_at(self, step: int) -> tuple[Buffer, ...]:
         return tuple(b for b in self.buffers if b.first <= step <= b.last)
