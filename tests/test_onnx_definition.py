@@ -1,15 +1,21 @@
 """The int8 ONNX models: the C equals the definition byte for byte, ONNX Runtime agrees.
 
 The definition is written here a second time, straight from the ONNX file in NCHW and without
-anything of tinymill: int32 accumulation, M = float32(float64(s_x) * s_w / s_y),
+anything of tinymill: exact integer sums, M = float32(float64(s_x) * s_w / s_y),
 q = saturate(rint(float32(acc) * M) + zero_point); additions in float32.
+
+ONNX Runtime computes these convolutions in float32 or with its own scale factors, so now and
+then a sum that lies almost between two integers (2 of a million) goes to the other one. Layer
+by layer that is all that differs. Through 50 layers one such byte changes some of the next,
+and most pictures end with some logits off by a step or a few; winners that lead by less can
+change, as they do between ONNX Runtime's own optimisation levels.
 """
 
 from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +30,9 @@ from PIL import Image
 import tinymill
 
 MODELS = ("mbv2-w0.35", "mcunet-5fps", "proxyless-w0.3")
-IMAGES = 200
+IMAGES = 400
+DECIDED = 200
+LEAD = 3  # steps of a logit's quantisation by which a winner is more than noise
 SIZE = 128
 
 # -- the definition -----------------------------------------------------------------------
@@ -75,7 +83,11 @@ def quantize(value: Value, scale: np.ndarray, zero: np.ndarray) -> np.ndarray:
 
 
 def convolve(x: Quantised, weights: Quantised, bias: Quantised, node: dict[str, Any]) -> Sum:
-    """Conv on integers: every product and sum exact (float64 holds them), checked for int32."""
+    """Conv on integers, every product and sum exact (float64 holds them).
+
+    No int32 wraps here: dead channels of these files have a bias at the ends of int32, and
+    what is beyond it saturates to the same byte.
+    """
     assert not weights.zero.any() and not bias.zero.any() and bias.q.dtype == np.int32
     scale = np.float64(x.scale.item()) * weights.scale.astype(np.float64)
     np.testing.assert_allclose(bias.scale.astype(np.float64), scale, rtol=1e-6)
@@ -98,7 +110,6 @@ def convolve(x: Quantised, weights: Quantised, bias: Quantised, node: dict[str, 
         total = (columns @ kernels.reshape(outs, -1).T).reshape(batch, height, width, outs)
         total = total.transpose(0, 3, 1, 2)
     total = total.astype(np.int64) + bias.q.astype(np.int64).reshape(1, -1, 1, 1)
-    #assert
     return Sum(total, scale.reshape(1, -1, 1, 1))
 
 
@@ -135,12 +146,25 @@ class Definition:
             if node.input[0] == self.input:
                 values[node.output[0]] = q
                 continue
-            values[node.output[0]] = self._node(node.op_type, operands, attributes)
+            values[node.output[0]] = self.node(node.op_type, operands, attributes)
         found = [values[name] for name in self.outputs]
         assert all(isinstance(value, Quantised) for value in found)
         return found  # type: ignore[return-value]
 
-    def _node(self, kind: str, operands: Sequence[Any], attributes: dict[str, Any]) -> Value:
+    def layers(self, recorded: dict[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
+        """Name and integers of each layer, computed from the recorded ones before it."""
+        values: dict[str, Value] = {**self.constants, self.input: recorded[self.input]}
+        for node in self.nodes:
+            attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+            operands = [values.get(name) for name in node.input]
+            value = self.node(node.op_type, operands, attributes)
+            if node.op_type == "QuantizeLinear":
+                assert isinstance(value, np.ndarray)
+                yield node.output[0], value
+                value = recorded[node.output[0]]
+            values[node.output[0]] = value
+
+    def node(self, kind: str, operands: Sequence[Any], attributes: dict[str, Any]) -> Value:
         if kind == "QuantizeLinear":
             return quantize(*operands)
         if kind == "DequantizeLinear":
@@ -221,9 +245,12 @@ def test_the_c_equals_the_definition(shared: Path, pictures: np.ndarray, model: 
     for array, expected in zip(result.outputs, wanted, strict=True):
         assert array.dtype == np.int8
         np.testing.assert_array_equal(array.reshape(len(inputs), -1), expected.q)
+    checked = tinymill.run(path, target="host", sanitize=True, layers=False)
+    for array, expected in zip(checked.outputs, wanted, strict=True):
+        np.testing.assert_array_equal(array.reshape(-1), expected.q[0])
     if model == MODELS[1]:
         need_tool("arm-none-eabi-gcc", "qemu-system-arm")
-        device = tinymill.run(path, target="mps2-an500", input="pattern", layers=False)
+        device = tinymill.run(path, target="mps2-an500", layers=False)
         for array, expected in zip(device.outputs, wanted, strict=True):
             np.testing.assert_array_equal(array.reshape(-1), expected.q[0])
 
@@ -242,26 +269,81 @@ def test_float_ends_are_quantised_by_the_definition(
 
 
 @pytest.mark.parametrize("model", MODELS)
+def test_onnx_runtime_computes_each_layer_so(
+    shared: Path, pictures: np.ndarray, model: str, record_property: Callable[[str, object], None]
+) -> None:
+    """Each layer on ONNX Runtime's own inputs: bytes differ by one, and only at near ties."""
+    path = shared / "models" / "imagenet" / f"{model}_int8_qdq.onnx"
+    definition = Definition(path)
+    names = [node.output[0] for node in definition.nodes if node.op_type == "QuantizeLinear"]
+    model_of_layers = onnx.load(path)
+    for name in names:
+        value = helper.make_tensor_value_info(name, onnx.TensorProto.INT8, None)
+        model_of_layers.graph.output.append(value)
+    inputs = pictures[:: IMAGES // 20]
+    # this level and above pool integers; below it float32 sums decide many exact ties
+    session = _session(model_of_layers.SerializeToString(), "ORT_ENABLE_EXTENDED")
+    recorded = dict(zip(names, session.run(names, {definition.input: inputs}), strict=True))
+    recorded[definition.input] = inputs
+    count = by_one = 0
+    for name, q in definition.layers(recorded):
+        gap = np.abs(q.astype(np.int16) - recorded[name].astype(np.int16))
+        assert gap.max() <= 1, f"{name} differs by {gap.max()}"
+        count += gap.size
+        by_one += int(gap.sum())
+    _report(record_property, f"{model}, layer by layer", bytes=count, by_one=by_one)
+    assert by_one < count * 1e-5
+
+
+@pytest.mark.parametrize("model", MODELS)
 def test_onnx_runtime_sees_the_same(
     shared: Path, pictures: np.ndarray, model: str, record_property: Callable[[str, object], None]
 ) -> None:
-    runtime = pytest.importorskip("onnxruntime")
+    """The same top-1 for all pictures with a winner; nearly all others, too."""
     path = shared / "models" / "imagenet" / f"{model}_int8_qdq.onnx"
     definition = Definition(path)
     inputs = definition.quantize(pictures)
-    ours = tinymill.run(path, target="host", input=inputs[:, None], layers=False).outputs
-    logits = ours[0].reshape(IMAGES, -1)
-    (quantised, _) = definition(inputs[:1])
-    for level in ("ORT_DISABLE_ALL", "ORT_ENABLE_ALL"):
-        options = runtime.SessionOptions()
-        options.graph_optimization_level = getattr(runtime.GraphOptimizationLevel, level)
-        options.intra_op_num_threads = 2
-        session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        parts = [session.run(None, {"input": pictures[i : i + 20]})[0] for i in range(0, IMAGES, 20)]
-        theirs = quantize(np.concatenate(parts), quantised.scale, quantised.zero)
-        gap = np.abs(logits.astype(int) - theirs.astype(int))
-        top=(logits.argmax(1)!=theirs.argmax(1))
-        print(model, level, "one",int((gap==1).sum()),"more",int((gap>1).sum()),"max",gap.max(),"of",gap.size,"top1 differ",top.sum(), "images touched",(gap.max(1)>0).sum())
-        for i in np.flatnonzero(top):
-            a,b=logits[i].argmax(),theirs[i].argmax()
-            print("   img",i,"ours",a,logits[i][a],logits[i][b],"theirs",b,theirs[i][a],theirs[i][b], 'ties ours',(logits[i]==logits[i].max()).sum(),'ties theirs',(theirs[i]==theirs[i].max()).sum())
+    ours = tinymill.run(path, target="host", input=inputs[:, None], layers=False).outputs[0]
+    ours = ours.reshape(IMAGES, -1).astype(np.int16)
+    session = _session(path, "ORT_ENABLE_ALL")
+    reals = np.concatenate(
+        [session.run(None, {definition.input: part})[0] for part in np.split(pictures, 20)]
+    )
+    scale = definition(inputs[:1])[0]
+    theirs = quantize(reals, scale.scale, scale.zero).astype(np.int16)
+    gap = np.abs(ours - theirs)
+    ranked = np.sort(theirs, axis=1)
+    decided = ranked[:, -1] - ranked[:, -2] >= LEAD
+    differs = ours.argmax(axis=1) != theirs.argmax(axis=1)
+    _report(
+        record_property,
+        model,
+        images=IMAGES,
+        decided=int(decided.sum()),
+        other_top_1_of_decided=int((differs & decided).sum()),
+        other_top_1_of_undecided=int((differs & ~decided).sum()),
+        bytes=gap.size,
+        by_one=int((gap == 1).sum()),
+        by_more=int((gap > 1).sum()),
+        most=int(gap.max()),
+    )
+    assert decided.sum() >= DECIDED
+    assert not (differs & decided).any()
+    assert differs.sum() <= IMAGES // 20
+    assert gap.max() <= 8
+
+
+def _session(model: Path | bytes, level: str) -> Any:
+    runtime = pytest.importorskip("onnxruntime")
+    options = runtime.SessionOptions()
+    options.graph_optimization_level = getattr(runtime.GraphOptimizationLevel, level)
+    options.intra_op_num_threads = 2
+    return runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def _report(
+    record_property: Callable[[str, object], None], what: str, **figures: int
+) -> None:
+    for name, value in figures.items():
+        record_property(name, value)
+    print(f"{what} against ONNX Runtime:", ", ".join(f"{k} {v:,}" for k, v in figures.items()))

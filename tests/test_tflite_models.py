@@ -117,7 +117,7 @@ def with_real_weights(content: bytes) -> bytes:
     changed = False
     for operator in graph.operators:
         tensors = [graph.tensors[i] for i in operator.inputs if i >= 0]
-        if tensors[0].type != schema.TensorType.FLOAT32:
+        if not tensors or tensors[0].type != schema.TensorType.FLOAT32:
             continue
         for tensor in tensors[1:]:
             if tensor.type == schema.TensorType.INT8:

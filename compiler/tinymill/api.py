@@ -16,7 +16,7 @@ import numpy as np
 
 from . import __version__
 from .boards import Board, load_board
-from .deploy import measure, target_files
+from .deploy import Forecast, forecast, measure, target_files
 from .emit import c_name, emit
 from .errors import BoardError, InvalidModel, OutOfMemory, TinymillError, ToolFailed, UnsupportedOp
 from .frontends import read_model
@@ -78,6 +78,10 @@ class Compiled:
     board: Board
     plan: Plan
     files: Mapping[str, str]
+
+    def forecast(self) -> Forecast | None:
+        """Code flash and stack as the board's compiler tells them; None where it is missing."""
+        return forecast(self.files, self.board, self.name)
 
     @property
     def description(self) -> dict[str, Any]:

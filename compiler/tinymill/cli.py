@@ -23,6 +23,7 @@ from .errors import InvalidInput, TinymillError
 
 if TYPE_CHECKING:
     from .api import Compiled, Inspection, RunResult
+    from .deploy import Forecast
 
 app = typer.Typer(
     name="tinymill",
@@ -130,10 +131,12 @@ def compile_command(
         model, target=target, output=output, io=io.value, requant=requant.value,
         shapes=_shapes(shape), keep_inputs=keep_inputs, name=name, dump_passes=dump_passes,
     )  # fmt: skip
+    found = compiled.forecast()
     if as_json:
-        _print_json({**compiled.description, "output": str(output)})
+        expected = {"code": found and found.code, "stack": found and found.stack}
+        _print_json({**compiled.description, "output": str(output), "forecast": expected})
     else:
-        _show_compiled(compiled, output)
+        _show_compiled(compiled, found, output)
 
 
 @app.command("run")
@@ -396,7 +399,9 @@ def _show_inspection(found: Inspection) -> None:
         out.print(f"unsupported: {problem}", style="red", markup=False)
 
 
-def _show_compiled(compiled: Compiled, folder: Path) -> None:
+def _show_compiled(compiled: Compiled, found: Forecast | None, folder: Path) -> None:
+    from .deploy import missing  # noqa: PLC0415
+
     plan = compiled.plan
     table = _table(">#", "layer", "op", "kernel", "output", ">MACs", ">arena in use")
     for index, layer in enumerate(compiled.description["layers"]):
@@ -408,9 +413,17 @@ def _show_compiled(compiled: Compiled, folder: Path) -> None:
     bound = plan.placement.bound
     gap = "proven least" if bound == plan.arena_bytes else f"lower bound {bound:,}"
     weights = compiled.description["constant_bytes"]
-    out.print(f"arena    {plan.arena_bytes:>10,} bytes ({gap})")
-    out.print(f"state    {plan.state_bytes:>10,} bytes kept between runs")
+    out.print(f"arena    {plan.arena_bytes:>10,} bytes of RAM ({gap})")
+    out.print(f"state    {plan.state_bytes:>10,} bytes of RAM kept between runs")
+    if found is not None and found.stack is not None:
+        out.print(f"stack    {found.stack:>10,} bytes of RAM at most, library calls not counted")
     out.print(f"weights  {weights:>10,} bytes of flash")
+    if found is not None:
+        out.print(f"code     {found.code:>10,} bytes of flash")
+    else:
+        lacks = ", ".join(missing(compiled.board))
+        reason = f"{lacks} is not installed" if lacks else "it does not build or fit as it is"
+        out.print(f"code     not known: {reason}")
     out.print(f"written to {folder} for {compiled.board.name}", markup=False)
 
 

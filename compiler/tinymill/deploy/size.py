@@ -98,8 +98,11 @@ def program_sizes(program: Path) -> Sizes:
     return Sizes(code, weights, variables)
 
 
-def object_sizes(model: Path, weights: Path) -> Sizes:
-    """Figures of a model's two object files, for the host, where the linker adds its own."""
+def object_sizes(model: Path, weights: Path | None) -> Sizes:
+    """Figures of a model's object files, for the host, where the linker adds its own.
+
+    ``weights`` None leaves them out.
+    """
     code = variables = 0
     for section in sections(model):
         if _unwinding(section):
@@ -107,7 +110,7 @@ def object_sizes(model: Path, weights: Path) -> Sizes:
         code += section.size if section.in_flash else 0
         variables += section.size if section.in_ram else 0
     weight_bytes = 0
-    for section in sections(weights):
+    for section in () if weights is None else sections(weights):
         if not _unwinding(section):
             weight_bytes += section.size if section.in_flash else 0
             variables += section.size if section.in_ram else 0

@@ -7,7 +7,8 @@ from math import prod
 
 from ..errors import InvalidModel
 
-MAX_ELEMENTS = 1 << 28
+MAX_ELEMENTS = 1 << 26
+MAX_NODES = 1 << 13
 MAX_RANK = 8
 MAX_FILE = 1 << 30
 

@@ -23,7 +23,7 @@ from ..ops.quantization import Dequantize
 from ..ops.registry import ONNX
 from ..ops.reshape import Reshape
 from ..ops.transpose import Transpose
-from .limits import checked_shape
+from .limits import MAX_NODES, checked_shape
 
 OLDEST_OPSET = 11
 FOLD_ELEMENTS = 1 << 24
@@ -85,6 +85,7 @@ class _Reader:
                 hint="convert the file with onnx.version_converter",
             )
         graph = self.model.graph
+        _check_names(graph)
         if graph.sparse_initializer:
             raise UnsupportedOp("sparse initializers")
         for item in graph.input:
@@ -464,6 +465,23 @@ def to_array(tensor: onnx.TensorProto, at: str) -> np.ndarray:
         return numpy_helper.to_array(tensor)
     except _BROKEN as error:
         raise InvalidModel(f"its numbers are missing or broken ({error})", at=at) from error
+
+
+def _check_names(graph: onnx.GraphProto) -> None:
+    """protobuf gives text that is no UTF-8 as bytes. Raises ``InvalidModel``."""
+    items = (*graph.input, *graph.output, *graph.initializer)
+    names = [item.name for item in items]
+    if len(graph.node) > MAX_NODES:
+        raise InvalidModel(f"{len(graph.node):,} nodes, at most {MAX_NODES:,} are supported")
+    for node in graph.node:
+        names += [node.name, node.op_type, node.domain, *node.input, *node.output]
+        names += [item.name for item in node.attribute]
+    if not all(isinstance(name, str) for name in names):
+        raise InvalidModel("a name in the file is no UTF-8 text")
+    for ends in (graph.input, graph.initializer):
+        found = [item.name for item in ends]
+        if len(set(found)) != len(found) or (ends is graph.input and "" in found):
+            raise InvalidModel("two inputs or constants have one name, or one has none")
 
 
 def _sorted(graph: onnx.GraphProto) -> list[onnx.NodeProto]:

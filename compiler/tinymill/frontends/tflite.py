@@ -482,8 +482,12 @@ class TfliteNode:
             raise self.invalid("quantisation parameters are missing")
         if len(weights.quant.scale) not in (1, channels):
             raise self.invalid(f"{len(weights.quant.scale)} scales for {channels} channels")
-        reals = [float(x.scale) * float(s) / float(y.scale) for s in weights.quant.scale]
-        return fixed_point(reals)
+        if self.was_uint8(0):
+            # legacy uint8: the product of the two scales is float32
+            products = [float(np.float32(x.scale) * np.float32(s)) for s in weights.quant.scale]
+        else:
+            products = [float(x.scale) * float(s) for s in weights.quant.scale]
+        return fixed_point([product / float(y.scale) for product in products])
 
     def add(
         self,

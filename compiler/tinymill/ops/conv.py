@@ -65,6 +65,7 @@ class Conv2D(Op):
         bias = inputs[2] if len(inputs) > 2 else None
         if bias is not None and bias.count != outs:
             raise InvalidModel(f"{bias.count} bias values for {outs} output channels")
+        check_alike(x, weights, bias)
         if min(self.stride) < 1 or min(self.dilation) < 1:
             raise InvalidModel(f"stride {self.stride}, dilation {self.dilation}")
         height = out_size(x.shape[1], kh, self.stride[0], self.dilation[0], self.pad[0::2])
@@ -252,6 +253,13 @@ def same_pad(size: int, kernel: int, stride: int, dilation: int) -> tuple[int, i
     """TensorFlow's SAME padding (ONNX SAME_UPPER): output size ceil(size / stride)."""
     total = max((-(-size // stride) - 1) * stride + (kernel - 1) * dilation + 1 - size, 0)
     return total // 2, total - total // 2
+
+
+def check_alike(x: TensorType, weights: TensorType, bias: TensorType | None) -> None:
+    """Raises ``InvalidModel`` where floats and integers are mixed."""
+    kinds = [kind for kind in (x, weights, bias) if kind is not None]
+    if len({kind.dtype.is_integer for kind in kinds}) > 1:
+        raise InvalidModel(f"types {', '.join(map(str, kinds))}")
 
 
 def zero_of(weights: TensorType) -> Quant:

@@ -24,7 +24,7 @@ from ..ir import (
     Types,
 )
 from .arithmetic import fixed_point, float_scale, quantize_clamp, rescale
-from .conv import fold_offset, is_int8_conv, rescale_params, zero_of
+from .conv import check_alike, fold_offset, is_int8_conv, rescale_params, zero_of
 from .registry import from_tflite
 
 
@@ -51,6 +51,7 @@ class FullyConnected(Op):
         bias = inputs[2] if len(inputs) > 2 else None
         if bias is not None and bias.count != outs:
             raise InvalidModel(f"{bias.count} bias values for {outs} outputs")
+        check_alike(x, weights, bias)
         if self.flatten:
             return (TensorType((x.count // depth, outs), x.dtype),)
         if x.shape[-1] != depth:

@@ -97,6 +97,8 @@ class Dequantize(Op):
     def infer(self, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
         x = inputs[0]
         assert x is not None
+        if not x.dtype.is_integer:
+            raise InvalidModel(f"dequantisation of {x}")
         return (TensorType(x.shape, DType.FLOAT32),)
 
     def windows(self, types: Types) -> tuple[Window | None, ...]:
@@ -260,6 +262,8 @@ def _parameters(node: Any, scale_at: int, zero_at: int, rank: int, axis: int) ->
     if node.has(zero_at):
         zeros = node.constant(zero_at)
         dtype = DType.of(zeros.dtype)
+        if not dtype.is_integer or dtype is DType.INT64:
+            raise InvalidModel(f"a zero point of type {zeros.dtype}", at=node.name)
         zero_point = tuple(int(z) for z in zeros.ravel())
     else:
         dtype, zero_point = DType.UINT8, (0,) * int(scale.size)
@@ -271,6 +275,8 @@ def _parameters(node: Any, scale_at: int, zero_at: int, rank: int, axis: int) ->
     if scale.size == 1:
         return Quant(scales, zero_point), dtype
     axis = axis + rank if axis < 0 else axis
+    if not 0 <= axis < rank:
+        raise InvalidModel(f"{scale.size} scales along axis {axis} of {rank}", at=node.name)
     return Quant(scales, zero_point, axis), dtype
 
 

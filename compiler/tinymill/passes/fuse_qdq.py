@@ -111,7 +111,7 @@ def _without_overflow(bias: np.ndarray, graph: Graph, weights: str) -> np.ndarra
     array, kind = graph.constants[weights], graph.type(weights)
     assert kind.quant is not None
     _, zeros = kind.quant.along(array.ndim)
-    spans = np.abs(array.astype(np.int64) - zeros).reshape(len(array), -1).sum(axis=1)
+    spans = np.abs(array.astype(np.int64) - zeros).sum(axis=tuple(range(1, array.ndim)))
     room = np.maximum((1 << 31) - 1 - 256 * spans, 0)
     return np.clip(bias.astype(np.int64), -room, room).astype(np.int32)
 
