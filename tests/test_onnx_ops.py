@@ -213,13 +213,12 @@ def reductions() -> Iterator[Case]:
         source = np.abs(x) + 1 if op == "LogSum" else x
         # axes turned from an attribute into an input, ReduceSum's first
         turned = 13 if op == "Sum" else 18
-        for axes in ([2, 3], [-1], [0, 2], None):
-            for keepdims in (0, 1):
-                given: Attributes = {"keepdims": keepdims}
-                old = given if axes is None else given | {"axes": axes}
-                yield Case(f"Reduce{op}", {0: source}, {}, old, until=turned - 1)
-                new = {} if axes is None else {1: vector(*axes)}
-                yield Case(f"Reduce{op}", {0: source}, new, given, since=turned)
+        for axes, keepdims in (([2, 3], 1), ([-1], 0), ([0, 2], 0), (None, 1)):
+            given: Attributes = {"keepdims": keepdims}
+            old = given if axes is None else given | {"axes": axes}
+            yield Case(f"Reduce{op}", {0: source}, {}, old, until=turned - 1)
+            new = {} if axes is None else {1: vector(*axes)}
+            yield Case(f"Reduce{op}", {0: source}, new, given, since=turned)
     for op in ("ArgMax", "ArgMin"):
         for axis in (0, 1, -1):
             yield Case(op, {0: x}, attributes={"axis": axis, "keepdims": axis % 2})
@@ -314,6 +313,77 @@ def test_equals_onnx_runtime(family, tmp_path):
     ):
         for port, got, expected in zip(graph.outputs, found, want, strict=True):
             close(port.to_source(got), expected, f"C of {about}")
+
+
+# -- quantised forms ---------------------------------------------------------------------------
+
+
+def quantized_cases() -> Iterator[Case]:
+    """QLinear ops; scales and zero points stand where each op wants them."""
+    s, t, u = scalar(0.05), scalar(0.02), scalar(0.11)
+    for dtype, zero in ((np.int8, 3), (np.uint8, 130)):
+        low = 0 if dtype is np.uint8 else -128
+        z = scalar(zero, dtype)
+
+        def q(*shape: int, low: int = low, dtype: type = dtype) -> np.ndarray:
+            return ints(*shape, low=low, high=low + 256, dtype=dtype)
+
+        x, w = q(1, 4, 7, 6), ints(6, 4, 3, 3, low=-127)
+        scales = np.linspace(0.001, 0.004, 6).astype(np.float32)
+        bias = ints(6, low=-500, high=500, dtype=np.int32)
+        conv: Attributes = {"pads": [1, 1, 1, 1], "strides": [2, 1]}
+        yield Case(
+            "QLinearConv", {0: x},
+            {1: s, 2: z, 3: w, 4: scales, 5: np.zeros(6, np.int8), 6: u, 7: z, 8: bias}, conv,
+        )  # fmt: skip
+        a, b = q(2, 5, 8), q(8, 3)
+        products = {1: s, 2: z, 4: scalar(0.003), 5: z, 6: u, 7: z}
+        yield Case("QLinearMatMul", {0: a}, products | {3: b})
+        yield Case("QLinearMatMul", {0: a, 3: q(2, 8, 3)}, products)
+        if dtype is np.uint8:
+            gemm = {1: s, 2: z, 3: b, 4: scalar(0.003), 5: z, 6: bias[:3], 7: u, 8: z}
+            yield Case("QGemm", {0: q(5, 8)}, gemm, domain=MICROSOFT)
+        for op in ("QLinearAdd", "QLinearMul"):
+            constants = {1: s, 2: z, 4: t, 5: z, 6: u, 7: z}
+            yield Case(op, {0: x, 3: q(1, 4, 1, 1)}, constants, domain=MICROSOFT)
+        ends = {1: s, 2: z, 3: t, 4: z}
+        yield Case("QLinearSigmoid", {0: x}, ends, domain=MICROSOFT)
+        yield Case("QLinearLeakyRelu", {0: x}, ends, {"alpha": 0.2}, domain=MICROSOFT)
+        yield Case("QLinearGlobalAveragePool", {0: x}, ends, domain=MICROSOFT)
+        window: Attributes = {"kernel_shape": [3, 2], "strides": [2, 2], "pads": [1, 0, 1, 0]}
+        yield Case("QLinearAveragePool", {0: x}, ends, window, domain=MICROSOFT)
+        opset: Attributes = {"opset": 13, "axis": -1}
+        unit = {1: s, 2: z, 3: scalar(1 / 256), 4: scalar(low, dtype)}
+        yield Case("QLinearSoftmax", {0: x}, unit, opset, domain=MICROSOFT)
+        joined = {0: u, 1: z, 3: s, 4: z, 6: t, 7: z}
+        yield Case("QLinearConcat", {2: x, 5: q(1, 2, 7, 6)}, joined, {"axis": 1}, domain=MICROSOFT)
+
+
+def test_qlinear_ops(tmp_path):
+    """A step of ONNX Runtime at most, few such; the C equals the references byte for byte."""
+    graphs, feeds, wanted, labels = [], [], [], []
+    for case in quantized_cases():
+        model = case.model(OPSETS[-1] if not case.domain else 17)
+        about = f"{case.op} {next(iter(case.inputs.values())).dtype}"
+        inputs = {f"x{i}": array for i, array in case.inputs.items()}
+        (want,) = runtime(model, inputs)
+        source = read_onnx(model.SerializeToString(), "case", {})
+        verify(source)
+        graph = run_passes(source, pipeline(quantized_io=True, fixed=False))
+        port = graph.outputs[0]
+        values = interpret(graph, ours(graph, inputs))
+        got = port.to_source(values[port.value])
+        assert got.shape == want.shape and got.dtype == want.dtype, about
+        steps = np.abs(got.astype(np.int64) - want.astype(np.int64))
+        assert steps.max() <= 1, about
+        assert np.mean(steps) < 0.05, about
+        graphs.append(graph)
+        feeds.append([ours(graph, inputs)])
+        wanted.append(values[port.value])
+        labels.append(about)
+    results = run_on_host(graphs, feeds, tmp_path)
+    for ((got,),), want, about in zip(results, wanted, labels, strict=True):
+        np.testing.assert_array_equal(got, want, about)
 
 
 # -- ONNX's own test cases ---------------------------------------------------------------------

@@ -37,7 +37,7 @@ def pattern(port: Port, dtype: DType, scale: float, zero: int) -> np.ndarray:
     count = int(np.prod(port.shape))
     i = np.arange(count, dtype=np.uint32)
     with np.errstate(over="ignore"):
-        x = (((i * np.uint32(1103515245) + np.uint32(12345)) >> np.uint32(16)) & np.uint32(255))
+        x = ((i * np.uint32(1103515245) + np.uint32(12345)) >> np.uint32(16)) & np.uint32(255)
     x = x.astype(np.int64) - 128
     shaped = x.reshape(port.shape)
     if dtype is DType.FLOAT32:
@@ -63,7 +63,7 @@ def inputs_of(graph: Graph, steps: int) -> list[list[np.ndarray]]:
                 values.append(pattern(port, kind.dtype, scale, zero))
             elif kind.dtype is DType.FLOAT32:
                 q = rng.integers(-128, 128, port.shape)
-                values.append((np.float32(scale) * (q - zero).astype(np.float32)))
+                values.append(np.float32(scale) * (q - zero).astype(np.float32))
             else:
                 low, high = kind.dtype.limits
                 numbers = rng.integers(low, high, port.shape, endpoint=True)

@@ -9,11 +9,11 @@ from contract import run_on_host
 
 pytest.importorskip("tflite_micro")
 
-from tflite_micro.python.tflite_micro import runtime  # noqa: E402
+from tflite_builder import TfliteBuilder
+from tflite_micro.python.tflite_micro import runtime
 
-from tflite_builder import TfliteBuilder  # noqa: E402
-from tinymill.frontends.tflite import read_tflite  # noqa: E402
-from tinymill.ir import DType, Graph, interpret, verify  # noqa: E402
+from tinymill.frontends.tflite import read_tflite
+from tinymill.ir import DType, Graph, interpret, verify
 
 RUNS = 3
 
@@ -109,9 +109,7 @@ def activations():
         table = {"EXP": "ExpOptions", "NEG": "NegOptions", "ABS": "AbsOptions"}.get(kind)
         content = one(kind, real((3, 50)), real((3, 50)), table=table)
         yield Case(f"{kind}-float", content)
-    content = one(
-        "LEAKY_RELU", real((3, 50)), real((3, 50)), table="LeakyReluOptions", alpha=0.2
-    )
+    content = one("LEAKY_RELU", real((3, 50)), real((3, 50)), table="LeakyReluOptions", alpha=0.2)
     yield Case("LEAKY_RELU-float", content)
     yield Case("HARD_SWISH-float", one("HARD_SWISH", real((3, 50)), real((3, 50))))
 
@@ -303,10 +301,7 @@ def built(tmp_path_factory):
     graphs = [read_tflite(case.content, f"case{i}") for i, case in enumerate(CASES)]
     runs = [case.inputs(graph) for case, graph in zip(CASES, graphs, strict=True)]
     outputs = run_on_host(graphs, runs, tmp_path_factory.mktemp("oracle"))
-    return {
-        case.name: each
-        for case, *each in zip(CASES, graphs, runs, outputs, strict=True)
-    }
+    return {case.name: each for case, *each in zip(CASES, graphs, runs, outputs, strict=True)}
 
 
 @pytest.mark.parametrize("case", CASES, ids=repr)

@@ -235,7 +235,7 @@ def boards(as_json: Json = False) -> None:
             _size(sum(r.size for r in board.ram)), _size(sum(r.size for r in board.flash)),
             board.title,
         )  # fmt: skip
-    out.print(table)
+    _print_plain(table)
 
 
 @app.callback(invoke_without_command=True)

@@ -40,7 +40,7 @@ _DOMAINS = ("", "ai.onnx", "com.microsoft")
 # What onnx, protobuf and numpy raise on bytes that are no model.
 _BROKEN = (
     ValueError, TypeError, KeyError, IndexError, OverflowError, AttributeError, MemoryError,
-    RecursionError, AssertionError, UnicodeDecodeError,
+    RecursionError, AssertionError, UnicodeDecodeError, ZeroDivisionError,
 )  # fmt: skip
 
 

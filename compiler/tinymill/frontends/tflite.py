@@ -40,6 +40,8 @@ _ACTIVATIONS = {
     tflite.ActivationFunctionType.RELU_N1_TO_1: (-1.0, 1.0),
     tflite.ActivationFunctionType.RELU6: (0.0, 6.0),
 }
+MAX_INITIAL = 1 << 26
+"""Bytes of values that the subgraph with the initial values may make."""
 # Operators whose output is their input's bytes: a variable can't be read through them.
 _ALIASES = ("RESHAPE", "SQUEEZE", "EXPAND_DIMS")
 # What the flatbuffer classes and numpy raise on bytes that are no model.
@@ -102,6 +104,8 @@ class _Reader:
         for operator in range(graph.OperatorsLength()):
             inner._operator(graph, operator)
         made = inner.builder.finish()
+        if sum(kind.bytes for kind in made.types.values()) > MAX_INITIAL:
+            raise UnsupportedOp(f"more than {MAX_INITIAL:,} bytes of initial values")
         state = dict(made.variables)
         interpret(made, {}, state)
         return {
@@ -130,14 +134,18 @@ class _Reader:
         assigned = False
         for later in range(index + 1, graph.OperatorsLength()):
             operator = graph.Operators(later)
-            inputs = operator.InputsAsNumpy() if operator.InputsLength() else ()
+            inputs = [int(i) for i in operator.InputsAsNumpy()] if operator.InputsLength() else []
             kind = self.kind_of(operator)
             if tensor in inputs and (assigned or kind in _ALIASES):
                 return False
-            assigned = assigned or kind == "CALL_ONCE" or (
-                kind == "ASSIGN_VARIABLE"
-                # a handle not yet declared may be any
-                and self.resources.get(int(inputs[0]), resource) == resource
+            assigned = (
+                assigned
+                or kind == "CALL_ONCE"
+                or (
+                    kind == "ASSIGN_VARIABLE"
+                    # a handle not yet declared may be any
+                    and self.resources.get(inputs[0], resource) == resource
+                )
             )
         return True
 
@@ -478,7 +486,9 @@ class TfliteNode:
             return None
         if x.dtype is not DType.INT8 or weights.dtype is not DType.INT8 or y.dtype is not x.dtype:
             raise self.unsupported(f"types {x}, {weights} -> {y}")
-        if not (x.quant and weights.quant and y.quant and x.quant.per_tensor and y.quant.per_tensor):
+        if not (
+            x.quant and weights.quant and y.quant and x.quant.per_tensor and y.quant.per_tensor
+        ):
             raise self.invalid("quantisation parameters are missing")
         if len(weights.quant.scale) not in (1, channels):
             raise self.invalid(f"{len(weights.quant.scale)} scales for {channels} channels")
@@ -506,7 +516,7 @@ class TfliteNode:
         if quants is None:
             quants = [kind.quant for _, kind in named]
         made = self.builder.add(op, inputs, name=self.name, outputs=names, quants=quants)
-        for (name, stated) in named:
+        for name, stated in named:
             kind = self.builder.types[name]
             checked_shape(kind.shape, self.name)
             if (kind.shape, kind.dtype) != (stated.shape, stated.dtype):

@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import InvalidModel, UnsupportedOp
 from ..ir import POINT, DType, Example, Flat, KernelCall, Op, Param, TensorType, Types, Window
 from .binary import RANK
-from .registry import from_onnx
+from .registry import from_onnx, from_tflite
 
 COMPARISONS = {"equal": np.equal, "less": np.less, "less_equal": np.less_equal}
 LOGIC = {"and": np.logical_and, "or": np.logical_or, "xor": np.logical_xor}
@@ -227,3 +227,27 @@ def _logical(node: Any) -> None:
 @from_onnx("Where")
 def _where(node: Any) -> None:
     node.add(Where(), [node.input(0), node.input(1), node.input(2)])
+
+
+@from_tflite("EQUAL", "LESS", "LESS_EQUAL", "GREATER", "GREATER_EQUAL")
+def _compare_tflite(node: Any) -> None:
+    a, b = node.type(0), node.type(1)
+    if a.quant != b.quant:
+        raise node.unsupported(f"{a} with {b}")
+    turned = node.kind.startswith("GREATER")
+    function = node.kind.lower().replace("greater", "less")
+    first, second = node.inputs[:2]
+    node.add(Compare(function), [second, first] if turned else [first, second])
+
+
+@from_tflite("LOGICAL_AND", "LOGICAL_OR")
+def _logical_tflite(node: Any) -> None:
+    node.add(Logical(node.kind.removeprefix("LOGICAL_").lower()), node.inputs[:2])
+
+
+@from_tflite("SELECT_V2")
+def _select(node: Any) -> None:
+    a, b, y = node.type(1), node.type(2), node.output_type(0)
+    if not a.quant == b.quant == y.quant:
+        raise node.unsupported(f"{a} or {b} as {y}")
+    node.add(Where(), node.inputs[:3])

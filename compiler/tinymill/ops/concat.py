@@ -25,6 +25,7 @@ class Concat(Op):
 
     axis: int
     movement = True
+    alike = True
 
     def infer(self, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
         kinds = [kind for kind in inputs if kind is not None]
@@ -97,9 +98,7 @@ def add_concat(
     rest = list(values)
     while len(rest) > MOST:
         groups = [rest[i : i + MOST] for i in range(0, len(rest), MOST)]
-        rest = [
-            group[0] if len(group) == 1 else emit(Concat(axis), group) for group in groups
-        ]
+        rest = [group[0] if len(group) == 1 else emit(Concat(axis), group) for group in groups]
     add(Concat(axis), rest)
 
 

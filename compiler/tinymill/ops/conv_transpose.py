@@ -94,7 +94,7 @@ class ConvTranspose(Op):
         return (y.astype(kind.dtype.numpy),)
 
     def _scatter(self, x: np.ndarray, weights: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        batch, height, width, channels = x.shape
+        batch, height, width, _ = x.shape
         outs, kh, kw, depth = weights.shape
         spread = [
             (n - 1) * self.stride[i] + (k - 1) * self.dilation[i] + 1

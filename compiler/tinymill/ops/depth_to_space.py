@@ -155,9 +155,7 @@ def _batch_to_space(node: Any) -> None:
         raise node.invalid(f"blocks {blocks} from a batch of {x.shape[0]}")
     batch = x.shape[0] // prod(blocks)
     sizes, inner = x.shape[1 : 1 + spatial], x.shape[1 + spatial :]
-    value = node.emit(
-        Reshape((*blocks, batch, *sizes, prod(inner))), node.inputs[:1], x.quant
-    )
+    value = node.emit(Reshape((*blocks, batch, *sizes, prod(inner))), node.inputs[:1], x.quant)
     order = (
         spatial, *(axis for i in range(spatial) for axis in (spatial + 1 + i, i)),
         2 * spatial + 1,

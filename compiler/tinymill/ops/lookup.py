@@ -218,9 +218,7 @@ def elu_table(x: TensorType, y: TensorType) -> Table:
     return real_table(x, y, elu)
 
 
-def real_table(
-    x: TensorType, y: TensorType, function: Callable[[np.ndarray], np.ndarray]
-) -> Table:
+def real_table(x: TensorType, y: TensorType, function: Callable[[np.ndarray], np.ndarray]) -> Table:
     """round(f(s_x * (q - z_x)) * (1 / s_y)) + z_y in float32 (TFLite PopulateLookupTable)."""
     reals = np.float32(x.scale) * (QUANTS - x.zero_point).astype(np.float32)
     inverse = np.float32(1) / np.float32(y.scale)

@@ -30,6 +30,8 @@ GATES = ("input", "forget", "cell", "output")
 GATE_SCALE = 2.0**-12  # what goes into a gate's sigmoid or tanh: int16 with 3 integer bits
 UNIT_SCALE = 2.0**-15  # what comes out
 Factor = tuple[int, int]
+Gate = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Input weights, recurrent weights, bias."""
 
 
 @dataclass(frozen=True)
@@ -94,15 +96,13 @@ class Lstm(Op):
         units = types.output.shape[2]
         hidden = arrays[13].reshape(-1, units)
         cell = arrays[14].reshape(-1, units)
-        weights, recurrent, bias = arrays[1:5], arrays[5:9], arrays[9:13]
+        gates = list(zip(arrays[1:5], arrays[5:9], arrays[9:13], strict=True))
         rows = []
         for row in x:
             if self.fixed is None:
-                hidden, cell = self._float_step(row, hidden, cell, weights, recurrent, bias)
+                hidden, cell = self._float_step(row, hidden, cell, gates)
             else:
-                hidden, cell = self._fixed_step(
-                    row, hidden, cell, weights, recurrent, bias, types
-                )
+                hidden, cell = self._fixed_step(row, hidden, cell, gates, types)
             rows.append(hidden)
         y = np.stack(rows)
         y = np.ascontiguousarray(y if self.time_major else y.swapaxes(0, 1))
@@ -113,13 +113,10 @@ class Lstm(Op):
         x: np.ndarray,
         hidden: np.ndarray,
         cell: np.ndarray,
-        weights: Sequence[np.ndarray],
-        recurrent: Sequence[np.ndarray],
-        bias: Sequence[np.ndarray],
+        gates: Sequence[Gate],
     ) -> tuple[np.ndarray, np.ndarray]:
         i, f, g, o = (
-            x.astype(np.float64) @ w.T + hidden.astype(np.float64) @ r.T + b
-            for w, r, b in zip(weights, recurrent, bias, strict=True)
+            x.astype(np.float64) @ w.T + hidden.astype(np.float64) @ r.T + b for w, r, b in gates
         )
         i, f, o = (1 / (1 + np.exp(-gate)) for gate in (i, f, o))
         cell = f * cell + i * np.tanh(g)
@@ -132,27 +129,25 @@ class Lstm(Op):
         x: np.ndarray,
         hidden: np.ndarray,
         cell: np.ndarray,
-        weights: Sequence[np.ndarray],
-        recurrent: Sequence[np.ndarray],
-        bias: Sequence[np.ndarray],
+        gates: Sequence[Gate],
         types: Types,
     ) -> tuple[np.ndarray, np.ndarray]:
         fixed = self.fixed
         assert fixed is not None
         centred = x.astype(np.int64) - types.input(0).zero_point
         state = hidden.astype(np.int64) - types.input(13).zero_point
-        gates = []
-        for k in range(4):
-            first = centred @ weights[k].T.astype(np.int64) + bias[k].astype(np.int64)
-            second = state @ recurrent[k].T.astype(np.int64)
-            gates.append(
+        sums = []
+        for k, (weights, recurrent, bias) in enumerate(gates):
+            first = centred @ weights.T.astype(np.int64) + bias.astype(np.int64)
+            second = state @ recurrent.T.astype(np.int64)
+            sums.append(
                 clip16(
                     clip16(scale_fixed(first, *fixed.input[k]))
                     + clip16(scale_fixed(second, *fixed.recurrent[k]))
                 )
             )
-        i, f, o = (sigmoid16(gates[k]) for k in (0, 1, 3))
-        g = tanh16(gates[2], 3, 0)
+        i, f, o = (sigmoid16(sums[k]) for k in (0, 1, 3))
+        g = tanh16(sums[2], 3, 0)
         kept = clip16(scale_fixed(f * cell.astype(np.int64), *fixed.forget_times_cell))
         new = clip16(scale_fixed(i * g, *fixed.input_times_gate))
         cell = clip16(kept + new)
@@ -197,9 +192,7 @@ class Lstm(Op):
             return KernelCall("lstm", "f32", params, (*operands, *tables, *states))
         fixed = self.fixed
         zero, kind = types.input(13).zero_point, Quant((1.0,), (0,))
-        folded = [
-            fold_offset(w, kind, x.zero_point, b) for w, b in zip(weights, bias, strict=True)
-        ]
+        folded = [fold_offset(w, kind, x.zero_point, b) for w, b in zip(weights, bias, strict=True)]
         offsets = [fold_offset(r, kind, zero, None) for r in recurrent]
         tables = [
             Table("weights", np.stack(weights)),

@@ -184,9 +184,7 @@ def geometry(shape: Sequence[int], axes: Sequence[int]) -> dict[str, Param]:
     return params
 
 
-def tflite_fixed(
-    function: str, x: TensorType, y: TensorType, axes: Sequence[int]
-) -> FixedPoint:
+def tflite_fixed(function: str, x: TensorType, y: TensorType, axes: Sequence[int]) -> FixedPoint:
     """TFLite's factor of QuantizedMeanOrSum: s_x / s_y, for the mean divided by n."""
     multiplier, shift = fixed_multiplier(float(x.scale) / float(y.scale))
     if function == "mean":

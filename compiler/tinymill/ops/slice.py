@@ -118,9 +118,7 @@ def _slice(node: Any) -> None:
     begin, size = (node.constant(i).ravel().tolist() for i in (1, 2))
     if len(begin) != len(shape) or len(size) != len(shape) or min(begin, default=0) < 0:
         raise node.invalid(f"slice from {begin} of {size} of shape {shape}")
-    ranges = [
-        slice(b, n if s == -1 else b + s) for b, s, n in zip(begin, size, shape, strict=True)
-    ]
+    ranges = [slice(b, n if s == -1 else b + s) for b, s, n in zip(begin, size, shape, strict=True)]
     node.add(slice_of(shape, ranges), node.inputs[:1])
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import UnsupportedOp
 from ..ir import POINT, DType, Example, Flat, KernelCall, Op, Param, TensorType, Types, Window
 from .binary import Binary
-from .registry import from_onnx
+from .registry import from_onnx, from_tflite
 from .reshape import Reshape
 
 Function = Callable[[np.ndarray, float, float], np.ndarray]
@@ -210,6 +210,14 @@ def _gelu(node: Any) -> None:
     if form not in ("none", "tanh"):
         raise node.unsupported(f"approximation {form}")
     node.add(Unary("gelu" if form == "none" else "gelutanh"), [node.input(0)])
+
+
+@from_tflite("GELU")
+def _gelu_tflite(node: Any) -> None:
+    if node.type(0).dtype is not DType.FLOAT32:
+        raise node.unsupported(f"{node.type(0)}")
+    approximate = node.options("GeluOptions").Approximate()
+    node.add(Unary("gelutanh" if approximate else "gelu"), node.inputs[:1])
 
 
 @from_onnx("FastGelu")

@@ -19,6 +19,9 @@ def plan(graph: Graph, features: Iterable[str] = (), *, keep_inputs: bool = Fals
     naming the node that no kernel serves.
     """
     features = frozenset(features)
+    for port in graph.outputs:
+        if graph.is_constant(port.value):
+            raise UnsupportedOp("an output that no input has a part in", at=port.name)
     steps = tuple(
         step for node in graph.nodes if (step := _step(graph, node, features)) is not None
     )
