@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import need_tool, shared_folder
 
 import tinymill
+from conftest import need_tool, shared_folder
 from tinymill.api import RunResult
 from tinymill.errors import OutOfMemory
 
@@ -79,11 +79,19 @@ def test_right_bytes_with_float_ends(shared: Path, model: str, target: str) -> N
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_code_fits_its_flash_bar(shared: Path, model: str) -> None:
+def test_figures_on_m4(shared: Path, model: str) -> None:
+    """Code within its bar, RAM below TFLite Micro's, and layers that add up to the total."""
     need_tool(*ARM)
-    flash = run(model_file(shared, model), "mps2-an386").flash
-    assert 0 < flash.code <= CODE_FLASH
-    assert flash.weights > 0
+    result = run(model_file(shared, model), "mps2-an386")
+    assert 0 < result.flash.code <= CODE_FLASH
+    assert result.flash.weights > 0
+    assert result.ram.total < baselines()[model]["m4"]["tflm_reference"]["ram"]
+    assert result.instructions is not None
+    counts = [layer.instructions for layer in result.layers]
+    assert all(count is not None and count > 0 for count in counts)
+    # the two come from two builds, and the compiler may inline a kernel otherwise
+    gap = abs(sum(count or 0 for count in counts) - result.instructions)
+    assert gap <= result.instructions * 0.01 + 1000
 
 
 @pytest.mark.parametrize("model", RAM_BARS)
@@ -94,24 +102,6 @@ def test_ram_fits_its_bar(shared: Path, model: str) -> None:
         ram = run(path, case).ram
         assert ram.stack is not None and ram.stack > 0, "the stack counts, too"
         assert ram.total == ram.arena + ram.static + ram.stack <= RAM_BARS[model]
-
-
-@pytest.mark.parametrize("model", MODELS)
-def test_ram_is_less_than_tflite_micro_needs(shared: Path, model: str) -> None:
-    need_tool(*ARM)
-    ram = run(model_file(shared, model), "mps2-an386").ram
-    assert ram.total < baselines()[model]["m4"]["tflm_reference"]["ram"]
-
-
-@pytest.mark.parametrize("model", MODELS)
-def test_layers_account_for_the_instructions(shared: Path, model: str) -> None:
-    need_tool(*ARM)
-    result = run(model_file(shared, model), "mps2-an386")
-    assert result.instructions is not None
-    counts = [layer.instructions for layer in result.layers]
-    assert all(count is not None and count > 0 for count in counts)
-    total = sum(count or 0 for count in counts)
-    assert abs(total - result.instructions) <= result.instructions * 0.01 + 1000
 
 
 @pytest.mark.parametrize("case", ["mps2-an386", "mps3-an547", "riscv32-virt"])

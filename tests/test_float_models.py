@@ -116,9 +116,7 @@ def test_each_node_of_a_qdq_model(path, shared, capsys):
 def test_qdq_model_in_c(path, shared, tmp_path):
     """The C equals the compiled graph's references; its outputs are a step from ours at most."""
     content = (shared / "models" / path).read_bytes()
-    graph = run_passes(
-        read_onnx(content, "model", {}), pipeline(quantized_io=False, fixed=False)
-    )
+    graph = run_passes(read_onnx(content, "model", {}), pipeline(quantized_io=False, fixed=False))
     inputs = ours(graph, random_feed(graph, 1))
     values = interpret(graph, inputs)
     ((found,),) = run_on_host([graph], [[inputs]], tmp_path, flags=["-O2"])

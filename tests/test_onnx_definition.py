@@ -23,11 +23,11 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from conftest import need_tool
 from onnx import helper, numpy_helper
 from PIL import Image
 
 import tinymill
+from conftest import need_tool
 
 MODELS = ("mbv2-w0.35", "mcunet-5fps", "proxyless-w0.3")
 IMAGES = 400
@@ -341,9 +341,7 @@ def _session(model: Path | bytes, level: str) -> Any:
     return runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def _report(
-    record_property: Callable[[str, object], None], what: str, **figures: int
-) -> None:
+def _report(record_property: Callable[[str, object], None], what: str, **figures: int) -> None:
     for name, value in figures.items():
         record_property(name, value)
     print(f"{what} against ONNX Runtime:", ", ".join(f"{k} {v:,}" for k, v in figures.items()))

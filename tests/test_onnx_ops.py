@@ -54,9 +54,7 @@ class Case:
 
     def model(self, opset: int) -> onnx.ModelProto:
         count = max((*self.inputs, *self.constants)) + 1
-        names = [
-            f"x{i}" if i in self.inputs or i in self.constants else "" for i in range(count)
-        ]
+        names = [f"x{i}" if i in self.inputs or i in self.constants else "" for i in range(count)]
         made = [f"y{i}" for i in range(self.outputs)]
         node = helper.make_node(self.op, names, made, "node", domain=self.domain, **self.attributes)
         kind = helper.np_dtype_to_tensor_dtype
@@ -207,6 +205,19 @@ def shapes() -> Iterator[Case]:
     yield Case("Trilu", {0: rand(4, 5)}, {1: scalar(1, np.int64)}, {"upper": 0}, since=14)
 
 
+def constant() -> Iterator[Case]:
+    """Outputs that are inputs or constants: nothing is left to compute."""
+    x = rand(2, 3, 4)
+    yield Case("Identity", {0: x})
+    yield Case("Shape", {0: x})
+    yield Case("Shape", {0: x}, attributes={"start": 1}, since=15)
+    yield Case("Size", {0: x})
+    yield Case("ConstantOfShape", {}, {0: vector(2, 3)})
+    yield Case("Range", {}, {i: scalar(n) for i, n in enumerate((1, 10, 2))})
+    yield Case("EyeLike", {0: rand(3, 4)}, attributes={"k": 1})
+    yield Case("Reshape", {0: x}, {1: vector(4, -1)})
+
+
 def reductions() -> Iterator[Case]:
     x = rand(2, 3, 4, 5)
     for op in ("Sum", "Mean", "Max", "Min", "Prod", "L1", "L2", "SumSquare", "LogSumExp", "LogSum"):
@@ -249,8 +260,8 @@ def recurrent() -> Iterator[Case]:
 
 FAMILIES: dict[str, Callable[[], Iterator[Case]]] = {
     "unary": unary, "softmax": softmax, "normalization": normalization, "products": products,
-    "elementwise": elementwise, "shapes": shapes, "reductions": reductions,
-    "recurrent": recurrent,
+    "elementwise": elementwise, "shapes": shapes, "constant": constant,
+    "reductions": reductions, "recurrent": recurrent,
 }  # fmt: skip
 
 
@@ -303,7 +314,9 @@ def test_equals_onnx_runtime(family, tmp_path):
                 values = interpret(graph, ours(graph, inputs))
                 for port, expected in zip(graph.outputs, want, strict=True):
                     close(port.to_source(values[port.value]), expected, about)
-            if opset == opsets[-1] and graph.nodes:
+            # the planner refuses outputs that no input has a part in
+            known = any(graph.is_constant(port.value) for port in graph.outputs)
+            if opset == opsets[-1] and not known:
                 graphs.append(graph)
                 feeds.append([ours(graph, inputs)])
                 wanted.append(want)

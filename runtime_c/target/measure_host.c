@@ -5,7 +5,7 @@
 #include "measure.h"
 #include "port.h"
 
-#if defined(TM_SANITIZE)
+#if defined(TM_SANITIZE) || defined(__SANITIZE_ADDRESS__)
 
 void tm_measure_start(tm_model_context *context)
 {

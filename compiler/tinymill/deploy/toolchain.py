@@ -10,7 +10,7 @@ from tinymill.boards import Board
 from tinymill.errors import BoardError, ToolMissing
 
 CC_VARIABLE = "TINYMILL_CC"
-"""Environment variable naming the host's compiler."""
+"""Environment variable naming the host's compiler; without it CC counts."""
 
 COMPILERS = {
     "host": "cc",
@@ -41,7 +41,7 @@ def compiler(board: Board, cc: str | None = None) -> tuple[str, ...]:
 def compiler_name(board: Board, cc: str | None = None) -> tuple[str, ...]:
     """As ``compiler``, without looking whether it is installed."""
     if not cc and board.is_host:
-        cc = os.environ.get(CC_VARIABLE)
+        cc = os.environ.get(CC_VARIABLE) or os.environ.get("CC")
     if not cc:
         return (COMPILERS[board.compiler.family],)
     try:

@@ -85,6 +85,23 @@ class Graph:
                     found.setdefault(name, []).append(node)
         return {name: tuple(nodes) for name, nodes in found.items()}
 
+    @cached_property
+    def alias_roots(self) -> Mapping[str, str]:
+        """For each value that shares another's bytes (reshape), the value that owns them."""
+        root: dict[str, str] = {}
+        for node in self.nodes:
+            index = node.op.alias(self.node_types(node))
+            if index is not None:
+                source = node.inputs[index]
+                root[node.outputs[0]] = root.get(source, source)
+        return root
+
+    @cached_property
+    def variable_views(self) -> frozenset[str]:
+        """Variables and what shares their bytes: what reads them must stay where it is."""
+        views = {value for value, root in self.alias_roots.items() if root in self.variables}
+        return frozenset(views | set(self.variables))
+
     def is_constant(self, value: str) -> bool:
         """True for constants, their numbers present or absent."""
         return value in self.constants or not (

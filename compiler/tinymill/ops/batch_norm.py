@@ -66,9 +66,7 @@ def _from_onnx(node: Any) -> None:
     if node.attribute("training_mode", 0) or any(node.outputs[1:]):
         raise node.unsupported("training mode")
     x = node.type(0)
-    scale, bias, mean, variance = (
-        node.constant(i).ravel().astype(np.float64) for i in range(1, 5)
-    )
+    scale, bias, mean, variance = (node.constant(i).ravel().astype(np.float64) for i in range(1, 5))
     channels = x.shape[1] if x.rank > 1 else 1
     if any(a.size != channels for a in (scale, bias, mean, variance)):
         raise node.invalid(f"statistics of {scale.size} channels for {x.shape}")

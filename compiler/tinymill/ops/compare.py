@@ -209,7 +209,7 @@ def geometry(types: Types) -> dict[str, Param]:
 
 @from_onnx("Equal", "Less", "LessOrEqual")
 def _compare(node: Any) -> None:
-    function = {"LessOrEqual": "less_equal"}.get(node.kind, node.kind.lower())
+    function = "less_equal" if node.kind == "LessOrEqual" else node.kind.lower()
     node.add(Compare(function), [node.input(0), node.input(1)])
 
 

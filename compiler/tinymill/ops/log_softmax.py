@@ -26,6 +26,9 @@ class LogSoftmax(Op):
         assert x is not None
         return (TensorType(x.shape, x.dtype),)
 
+    def permuted(self, order: Sequence[int], types: Types) -> Op | None:
+        return self if order[-1] == len(order) - 1 else None
+
     def reference(
         self, inputs: Sequence[np.ndarray | None], types: Types
     ) -> tuple[np.ndarray, ...]:

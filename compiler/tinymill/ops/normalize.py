@@ -28,6 +28,10 @@ class _FloatNorm(Op):
             raise InvalidModel("normalisation of a scalar")
         return (TensorType(x.shape, x.dtype),)
 
+    def permuted(self, order: Sequence[int], types: Types) -> Op | None:
+        # the axes between the first and the last play the same part
+        return self if order[0] == 0 and order[-1] == len(order) - 1 else None
+
 
 @dataclass(frozen=True)
 class GroupNorm(_FloatNorm):

@@ -204,9 +204,7 @@ def _from_onnx(node: Any) -> None:
             node.emit(Transpose((1, 0, 2)), [value]) if i in (0, 4, 5) and value else value
             for i, value in enumerate(inputs)
         ]
-    labels = {
-        name: label for name, label in zip(OUTPUTS, node.outputs, strict=False) if label
-    }
+    labels = {name: label for name, label in zip(OUTPUTS, node.outputs, strict=False) if label}
     if not labels:
         raise node.invalid("no outputs")
     op = Recurrent(

@@ -56,6 +56,7 @@ class _Mover:
         self.builder = GraphBuilder.of(graph)
         self.behind: dict[str, _Behind] = {}
         self.made: dict[str, str] = {}
+        self.fleeting = graph.variable_views
         for index, port in enumerate(graph.inputs):
             if port.value in channels_last:
                 self.builder.inputs[index] = self._turned_input(port)
@@ -112,6 +113,8 @@ class _Mover:
         return True
 
     def _transpose(self, node: Node, op: Transpose) -> bool:
+        if node.inputs[0] in self.fleeting:
+            return False
         found = self.behind.get(node.inputs[0], None)
         base = node.inputs[0] if found is None else found.base
         order = op.order if found is None else tuple(found.order[axis] for axis in op.order)

@@ -23,8 +23,9 @@ def sink_dequantize(graph: Graph) -> Graph:
             builder.add(Dequantize(), [integers[value]], name=names[value], outputs=[value])
         return value
 
+    fleeting = graph.variable_views
     for node in graph.nodes:
-        if isinstance(node.op, Dequantize):
+        if isinstance(node.op, Dequantize) and node.inputs[0] not in fleeting:
             integers[node.outputs[0]] = node.inputs[0]
             names[node.outputs[0]] = node.name
             continue

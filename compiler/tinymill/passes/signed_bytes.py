@@ -22,7 +22,7 @@ def signed_bytes(graph: Graph) -> Graph:
     builder = GraphBuilder.of(graph)
     names: dict[str, str] = {}
     ends = {port.value for port in (*graph.inputs, *graph.outputs)}
-    for value in turned:
+    for value in (name for name in graph.types if name in turned):
         kind = graph.type(value)
         inner = builder.fresh(value) if value in ends else value
         names[value] = inner

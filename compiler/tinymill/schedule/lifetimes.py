@@ -12,13 +12,13 @@ ALIGN = 4
 
 def buffers_of(graph: Graph, steps: Sequence[Step], *, keep_inputs: bool) -> tuple[Buffer, ...]:
     """A buffer for each value that the arena must hold, aliases sharing one, and for scratch."""
-    root = _alias_roots(graph)
+    root = graph.alias_roots
     first: dict[str, int] = {}
     last: dict[str, int] = {}
     members: dict[str, list[str]] = {}
 
     def use(value: str, step: int) -> None:
-        if not value or graph.is_constant(value) or value in graph.variables:
+        if not value or graph.is_constant(value) or value in graph.variable_views:
             return
         buffer = root.get(value, value)
         first[buffer] = min(step, first.get(buffer, step))
@@ -34,9 +34,9 @@ def buffers_of(graph: Graph, steps: Sequence[Step], *, keep_inputs: bool) -> tup
             use(port.value, end)
     for node in graph.nodes:
         # an alias is no step; its values take part through the steps that read them
-        if node.op.alias(graph.node_types(node)) is not None:
-            output = node.outputs[0]
-            members.setdefault(root.get(output, output), []).append(output)
+        for output in node.outputs:
+            if output in root and output not in graph.variable_views:
+                members.setdefault(root[output], []).append(output)
     for index, step in enumerate(steps):
         for value in (*step.node.inputs, *step.node.outputs):
             use(value, index)
@@ -75,8 +75,9 @@ def overlays_of(
             window = windows[position]
             if source is None or source is output or window is None:
                 continue
-            # read once, and not after this step
-            if source.last != index or node.inputs.count(value) != 1 or output.first != index:
+            # read once (under any of its names), and not after this step
+            readings = [holder.get(name) for name in node.inputs].count(source)
+            if source.last != index or readings != 1 or output.first != index:
                 continue
             lag = _lag(graph, node, value, window)
             if lag < source.size + output.size:
@@ -110,12 +111,3 @@ def _lag(graph: Graph, node: Node, value: str, window: Window) -> int:
 def _row_bytes(shape: tuple[int, ...], size: int) -> int:
     return shape[2] * shape[3] * size
 
-
-def _alias_roots(graph: Graph) -> dict[str, str]:
-    root: dict[str, str] = {}
-    for node in graph.nodes:
-        index = node.op.alias(graph.node_types(node))
-        if index is not None:
-            source = node.inputs[index]
-            root[node.outputs[0]] = root.get(source, source)
-    return root

@@ -57,7 +57,7 @@ def _step(graph: Graph, node: Node, features: frozenset[str]) -> Step | None:
 
 
 def _state(graph: Graph) -> tuple[dict[str, int], int]:
-    """Offsets of the variables in the context's state, and its size."""
+    """Offsets of variables and of their views in the context's state, and its size."""
     offsets: dict[str, int] = {}
     end = 0
     for name in graph.variables:
@@ -66,7 +66,8 @@ def _state(graph: Graph) -> tuple[dict[str, int], int]:
         end = -(-end // align) * align
         offsets[name] = end
         end += kind.bytes
-    return offsets, end
+    views = {v: offsets[root] for v, root in graph.alias_roots.items() if root in offsets}
+    return {**offsets, **views}, end
 
 
 def check_budget(found: Plan, *, ram: int, where: str) -> None:
