@@ -22,7 +22,7 @@ from tinymill.passes.pipeline import pipeline, run_passes
 
 OPSETS = (11, 13, 18, 23)
 TOLERANCE = 1e-5
-NODE_CASES_PASSED = 660
+NODE_CASES_PASSED = 715
 MICROSOFT = "com.microsoft"
 
 Attributes = dict[str, object]

@@ -164,10 +164,11 @@ def unread_rows_survive(
     return True
 
 
+Layer = tuple[Conv2D | MaxPool, int, tuple[int, ...], tuple[int, ...] | None]
+
+
 @st.composite
-def layers(
-    draw: st.DrawFn,
-) -> tuple[Conv2D | MaxPool, int, tuple[int, ...], tuple[int, ...] | None]:
+def layers(draw: st.DrawFn) -> Layer:
     """A convolution or pooling of random geometry: op, rows of its window, input, weights."""
     kernel = draw(st.integers(1, 5))
     pad = (draw(st.integers(0, kernel - 1)), 0, draw(st.integers(0, kernel - 1)), 0)

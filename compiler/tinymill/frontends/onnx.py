@@ -23,6 +23,7 @@ from ..ops.quantization import Dequantize
 from ..ops.registry import ONNX
 from ..ops.reshape import Reshape
 from ..ops.transpose import Transpose
+from .coverage import check_supported
 from .limits import MAX_NODES, checked_shape
 
 OLDEST_OPSET = 11
@@ -94,16 +95,10 @@ class _Reader:
         unknown = set(self.shapes) - {port.name for port in self.builder.inputs}
         if unknown:
             raise InvalidModel(f"--shape names no input: {', '.join(sorted(unknown))}")
-        for node in _sorted(graph):
-            kind = node.op_type
-            if node.domain not in _DOMAINS or kind not in ONNX:
-                domain = f"{node.domain}." if node.domain not in _DOMAINS else ""
-                raise UnsupportedOp(
-                    f"ONNX op {domain}{kind} is not supported",
-                    at=node.name or (node.output[0] if node.output else kind),
-                    hint="add it as one file in compiler/tinymill/ops/",
-                )
-            ONNX[kind](OnnxNode(self, node))
+        nodes = _sorted(graph)
+        check_supported(((_kind(node), _label(node)) for node in nodes), ONNX, "ONNX")
+        for node in nodes:
+            ONNX[node.op_type](OnnxNode(self, node))
         for item in graph.output:
             value = self.value(item.name)
             shape = self.builder.types[value].shape
@@ -183,7 +178,7 @@ class OnnxNode:
         self.kind = node.op_type
         self.inputs = list(node.input)
         self.outputs = list(node.output)
-        self.name = node.name or (self.outputs[0] if self.outputs else node.op_type)
+        self.name = _label(node)
         self.opset = reader.opset
         self._attributes = {item.name: item for item in node.attribute}
 
@@ -452,6 +447,15 @@ class OnnxNode:
             self.builder.constant(np.asarray(array, order="C"), stem=self.name, quant=quant)
             for array, quant in zip(arrays, quants, strict=True)
         )
+
+
+def _kind(node: onnx.NodeProto) -> str:
+    """The op type, with its domain where that is not one of those tinymill knows."""
+    return node.op_type if node.domain in _DOMAINS else f"{node.domain}.{node.op_type}"
+
+
+def _label(node: onnx.NodeProto) -> str:
+    return node.name or (node.output[0] if node.output else node.op_type)
 
 
 def to_array(tensor: onnx.TensorProto, at: str) -> np.ndarray:

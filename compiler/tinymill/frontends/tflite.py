@@ -20,6 +20,7 @@ from ..ops.arithmetic import dequantize, fixed_point
 from ..ops.conv import same_pad
 from ..ops.quantization import Recode
 from ..ops.registry import TFLITE
+from .coverage import check_supported
 from .limits import checked_shape
 
 _OPERATORS = {
@@ -83,8 +84,7 @@ class _Reader:
         self._limit(graph.OperatorsLength(), "operators")
         for index in graph.InputsAsNumpy() if graph.InputsLength() else ():
             self._input(graph, int(index))
-        for index in range(graph.OperatorsLength()):
-            self._operator(graph, index)
+        self._operators(graph)
         outputs = graph.OutputsAsNumpy() if graph.OutputsLength() else ()
         for index in outputs:
             self._output(graph, int(index))
@@ -101,8 +101,7 @@ class _Reader:
         inner = _Reader(self.content, f"{self.builder.name} once", once=True)
         graph = inner._subgraph(index)
         inner._limit(graph.OperatorsLength(), "operators")
-        for operator in range(graph.OperatorsLength()):
-            inner._operator(graph, operator)
+        inner._operators(graph)
         made = inner.builder.finish()
         if sum(kind.bytes for kind in made.types.values()) > MAX_INITIAL:
             raise UnsupportedOp(f"more than {MAX_INITIAL:,} bytes of initial values")
@@ -276,18 +275,15 @@ class _Reader:
             kind = f"CUSTOM {(entry.CustomCode() or b'').decode('utf-8', 'replace')}"
         return kind
 
-    def _operator(self, graph: Any, index: int) -> None:
+    def _operators(self, graph: Any) -> None:
+        nodes = [self._node(graph, index) for index in range(graph.OperatorsLength())]
+        check_supported(((node.kind, node.name) for node in nodes), TFLITE, "TFLite")
+        for node in nodes:
+            TFLITE[node.kind](node)
+
+    def _node(self, graph: Any, index: int) -> TfliteNode:
         operator = graph.Operators(index)
-        kind = self.kind_of(operator)
-        node = TfliteNode(self, graph, operator, kind, index)
-        importer = TFLITE.get(kind)
-        if importer is None:
-            raise UnsupportedOp(
-                f"TFLite operator {kind} is not supported",
-                at=node.name,
-                hint="add it as one file in compiler/tinymill/ops/",
-            )
-        importer(node)
+        return TfliteNode(self, graph, operator, self.kind_of(operator), index)
 
 
 class TfliteNode:

@@ -41,7 +41,8 @@ class _Problem:
                     self.rivals[j].append((i, below, above))
 
     def apart(self, low: int, high: int) -> int:
-        return self.lag.get((low, high), self.buffers[low].size)
+        size = self.buffers[low].size
+        return min(size, self.lag.get((low, high), size))
 
     def lowest(self, i: int, offsets: dict[int, int]) -> int:
         """The lowest offset at which buffer i is apart from all that are placed."""
