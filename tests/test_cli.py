@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import zlib
@@ -50,6 +51,22 @@ def test_compile_writes_a_project_that_make_builds(tmp_path):
     again = tinymill("compile", MODEL, "--output", folder, "--name", "clothes", "--json")
     assert json.loads(again.stdout)["model"] == "clothes"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_the_same_input_gives_the_same_files(tmp_path):
+    """Whatever order the interpreter's hashing gives to sets."""
+    texts = []
+    for seed in ("1", "2"):
+        folder = tmp_path / seed / "out"
+        subprocess.run(
+            [sys.executable, "-m", "tinymill", "compile", MODEL, "--output", folder,
+             "--target", "mps2-an386"],
+            env={**os.environ, "PYTHONHASHSEED": seed}, check=True, capture_output=True,
+        )  # fmt: skip
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        texts.append([(path.relative_to(folder), path.read_bytes()) for path in files])
+    assert texts[0] == texts[1]
+    assert all(str(tmp_path).encode() not in content for _, content in texts[0])
 
 
 def test_run_prints_one_json_object(tmp_path):

@@ -4,9 +4,9 @@ The definition is written here a second time, straight from the ONNX file in NCH
 anything of tinymill: exact integer sums, M = float32(float64(s_x) * s_w / s_y),
 q = saturate(rint(float32(acc) * M) + zero_point); additions in float32.
 
-ONNX Runtime computes these convolutions in float32 or with its own scale factors, so now and
-then a sum that lies almost between two integers (2 of a million) goes to the other one. Layer
-by layer that is all that differs. Through 50 layers one such byte changes some of the next,
+ONNX Runtime computes these convolutions in float32, or in integers with s_x * s_w multiplied in
+float32 where the definition has float64, so now and then a sum that lies almost between two integers (2 of a
+million) goes to the other one. Layer by layer that is all that differs. Through 50 layers one such byte changes some of the next,
 and most pictures end with some logits off by a step or a few; winners that lead by less can
 change, as they do between ONNX Runtime's own optimisation levels.
 """
@@ -281,7 +281,8 @@ def test_onnx_runtime_computes_each_layer_so(
         value = helper.make_tensor_value_info(name, onnx.TensorProto.INT8, None)
         model_of_layers.graph.output.append(value)
     inputs = pictures[:: IMAGES // 20]
-    # this level and above pool integers; below it float32 sums decide many exact ties
+    # this level and above pool integers; below it float32 sums decide many exact ties. In
+    # integers, biases near 2**31 (dead channels) would wrap around in ONNX Runtime
     session = _session(model_of_layers.SerializeToString(), "ORT_ENABLE_EXTENDED")
     recorded = dict(zip(names, session.run(names, {definition.input: inputs}), strict=True))
     recorded[definition.input] = inputs
@@ -305,7 +306,7 @@ def test_onnx_runtime_sees_the_same(
     inputs = definition.quantize(pictures)
     ours = tinymill.run(path, target="host", input=inputs[:, None], layers=False).outputs[0]
     ours = ours.reshape(IMAGES, -1).astype(np.int16)
-    session = _session(path, "ORT_ENABLE_ALL")
+    session = _session(path, "ORT_ENABLE_ALL", integers=True)
     reals = np.concatenate(
         [session.run(None, {definition.input: part})[0] for part in np.split(pictures, 20)]
     )
@@ -329,15 +330,18 @@ def test_onnx_runtime_sees_the_same(
     )
     assert decided.sum() >= DECIDED
     assert not (differs & decided).any()
-    assert differs.sum() <= IMAGES // 20
+    assert differs.sum() <= IMAGES // 40
     assert gap.max() <= 8
 
 
-def _session(model: Path | bytes, level: str) -> Any:
+def _session(model: Path | bytes, level: str, *, integers: bool = False) -> Any:
+    """``integers``: without it, on x86, the convolutions next to additions run in float32."""
     runtime = pytest.importorskip("onnxruntime")
     options = runtime.SessionOptions()
     options.graph_optimization_level = getattr(runtime.GraphOptimizationLevel, level)
     options.intra_op_num_threads = 2
+    if integers:
+        options.add_session_config_entry("session.qdqisint8allowed", "1")
     return runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 

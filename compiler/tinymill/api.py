@@ -17,7 +17,7 @@ import numpy as np
 from . import __version__
 from .boards import Board, load_board
 from .deploy import Forecast, forecast, measure, target_files
-from .emit import c_name, emit
+from .emit import c_name, facts_of, render
 from .errors import BoardError, InvalidModel, OutOfMemory, TinymillError, ToolFailed, UnsupportedOp
 from .frontends import read_model
 from .ir import DType, Graph, Node, Port
@@ -227,12 +227,11 @@ def compile(
     found = plan(graph, board.features, keep_inputs=keep_inputs)
     _check_budgets(found, board)
     prefix = c_name(name or source.stem)
-    files = emit(found, prefix)
-    weights = sum(array.nbytes for array in graph.constants.values())
-    files |= target_files(
-        board, prefix, arena_bytes=found.arena_bytes, weights_bytes=weights
-    )
-    options = {"io": io, "requant": requant, "keep_inputs": keep_inputs}
+    facts = facts_of(found, prefix)
+    weights = facts.weights_bytes
+    files = render(facts, found)
+    files |= target_files(board, prefix, arena_bytes=found.arena_bytes, weights_bytes=weights)
+    options = {"weights_bytes": weights, "io": io, "requant": requant, "keep_inputs": keep_inputs}
     files[PLAN] = _describe(found, board, prefix, source.name, options)
     compiled = Compiled(prefix, board, found, dict(sorted(files.items())))
     if output is not None:
@@ -302,7 +301,6 @@ def _describe(
             "buffers": buffers,
         },
         "state_bytes": found.state_bytes,
-        "constant_bytes": sum(array.nbytes for array in graph.constants.values()),
         "layers": layers,
     }
     return json.dumps(description, indent=1) + "\n"

@@ -10,7 +10,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Sequence
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from . import __version__
-from .errors import InvalidInput, TinymillError
+from .errors import InvalidInput, TinymillError, one_line
 
 if TYPE_CHECKING:
     from .api import Compiled, Inspection, RunResult
@@ -40,14 +40,14 @@ INTERRUPTED = 130
 TERMINATED = 143
 
 
-class Io(str, Enum):
+class Io(StrEnum):
     """What goes in and out of the model."""
 
     quantized = "quantized"
     float = "float"
 
 
-class Requant(str, Enum):
+class Requant(StrEnum):
     """How ONNX models rescale accumulators."""
 
     exact = "exact"
@@ -382,11 +382,11 @@ def _size(count: int) -> str:
 
 
 def _show_inspection(found: Inspection) -> None:
-    out.print(found.name, style="bold", markup=False)
+    out.print(_short(found.name), style="bold")
     for text in found.inputs:
-        out.print(f"in   {text}", markup=False)
+        out.print(f"in   {_short(text, 160)}")
     for text in found.outputs:
-        out.print(f"out  {text}", markup=False)
+        out.print(f"out  {_short(text, 160)}")
     table = _table(">#", "layer", "op", "output", ">MACs", ">parameters")
     for index, layer in enumerate(found.layers):
         table.add_row(
@@ -396,7 +396,7 @@ def _show_inspection(found: Inspection) -> None:
     _print_plain(table)
     out.print(f"{len(found.layers)} layers, {found.macs:,} MACs, {found.parameters:,} parameters")
     for problem in found.problems:
-        out.print(f"unsupported: {problem}", style="red", markup=False)
+        out.print(f"unsupported: {problem}", style="red")
 
 
 def _show_compiled(compiled: Compiled, found: Forecast | None, folder: Path) -> None:
@@ -412,7 +412,7 @@ def _show_compiled(compiled: Compiled, found: Forecast | None, folder: Path) -> 
     _print_plain(table)
     bound = plan.placement.bound
     gap = "proven least" if bound == plan.arena_bytes else f"lower bound {bound:,}"
-    weights = compiled.description["constant_bytes"]
+    weights = compiled.description["weights_bytes"]
     out.print(f"arena    {plan.arena_bytes:>10,} bytes of RAM ({gap})")
     out.print(f"state    {plan.state_bytes:>10,} bytes of RAM kept between runs")
     if found is not None and found.stack is not None:
@@ -424,7 +424,7 @@ def _show_compiled(compiled: Compiled, found: Forecast | None, folder: Path) -> 
         lacks = ", ".join(missing(compiled.board))
         reason = f"{lacks} is not installed" if lacks else "it does not build or fit as it is"
         out.print(f"code     not known: {reason}")
-    out.print(f"written to {folder} for {compiled.board.name}", markup=False)
+    out.print(f"written to {one_line(str(folder), 4096)} for {compiled.board.name}")
 
 
 def _show_run(result: RunResult, labels: Sequence[str] | None) -> None:
@@ -444,11 +444,10 @@ def _show_run(result: RunResult, labels: Sequence[str] | None) -> None:
             best = int(row.argmax())
             shown = ""
             if labels is not None and best < len(labels):
-                shown = f" ({labels[best]})"
+                shown = f" ({_short(labels[best])})"
             out.print(
-                f"{name}{frame}: {array.dtype} {list(array.shape)}, largest {row[best]} at "
+                f"{_short(name)}{frame}: {array.dtype} {list(array.shape)}, largest {row[best]} at "
                 f"{best}{shown}",
-                markup=False,
             )
     ram, flash = result.ram, result.flash
     stack = "-" if ram.stack is None else f"{ram.stack:,}"
@@ -472,6 +471,6 @@ def _print_plain(table: Table) -> None:
 
 def _short(name: str, most: int = 48) -> str:
     name = " ".join(name.split())
-    return name if len(name) <= most else f"...{name[3 - most :]}"
+    return one_line(name if len(name) <= most else f"...{name[3 - most :]}", 4 * most)
 
 

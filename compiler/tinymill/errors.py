@@ -21,12 +21,12 @@ class TinymillError(Exception):
         super().__init__(problem)
 
     def __str__(self) -> str:
-        problem = _line(self.problem, 800)
-        text = f"{_line(self.at, 200)}: {problem}" if self.at else problem
-        return f"{text} ({_line(self.hint, 400)})" if self.hint else text
+        problem = one_line(self.problem, 800)
+        text = f"{one_line(self.at, 200)}: {problem}" if self.at else problem
+        return f"{text} ({one_line(self.hint, 400)})" if self.hint else text
 
 
-def _line(text: str, most: int) -> str:
+def one_line(text: str, most: int) -> str:
     """``text`` as one line of at most ``most`` characters that every terminal survives."""
     text = " ".join(text.split())
     if len(text) > most:

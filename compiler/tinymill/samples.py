@@ -44,10 +44,11 @@ class End:
             not isinstance(entry.get("name"), str)
             or entry.get("dtype") not in DTYPES
             or not isinstance(shape, list)
-            or not all(isinstance(n, int) and 0 < n < MOST for n in shape)
+            or not all(type(n) is int and 0 < n < MOST for n in shape)
             or prod(shape) > MOST
             or not isinstance(order, list)
-            or sorted(order, key=repr) != list(range(len(shape)))
+            or not all(type(axis) is int for axis in order)
+            or sorted(order) != list(range(len(shape)))
             or not (scale is None or (isinstance(scale, int | float) and 0 < scale < inf))
             or not (zero_point is None or (isinstance(zero_point, int) and abs(zero_point) < MOST))
         ):
@@ -104,7 +105,8 @@ def frames_of(
     """The bytes of all frames and their number.
 
     ``sources`` are one for each input (a single "pattern" serves all): arrays, .npy files,
-    images. An array with one more leading axis is a sequence of frames. Raises
+    images. An array with one more leading axis, or a longer first axis where the model's is 1,
+    is a sequence of frames. Raises
     ``InvalidInput``.
     """
     if len(sources) == 1 and isinstance(sources[0], str) and sources[0] == PATTERN:
@@ -119,6 +121,9 @@ def frames_of(
             columns.append(array[None])
         elif array.shape[1:] == end.shape and len(array):
             columns.append(array)
+        elif end.shape[:1] == (1,) and array.shape[1:] == end.shape[1:] and len(array):
+            # a batch for a model of batch 1
+            columns.append(array[:, None])
         else:
             raise InvalidInput(
                 f"shape {list(array.shape)}, the model wants {list(end.shape)}", at=_label(source)

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from dataset import DEFAULT_DIR, load
 
 import tinymill
+from dataset import DEFAULT_DIR, load
 from tinymill.errors import TinymillError
 
 MODEL = Path(__file__).resolve().parent / "fashion_mnist_int8.onnx"

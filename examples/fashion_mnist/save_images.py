@@ -4,8 +4,9 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from dataset import DEFAULT_DIR, LABELS, load
 from PIL import Image
+
+from dataset import DEFAULT_DIR, LABELS, load
 
 
 def main() -> None:

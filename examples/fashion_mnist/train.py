@@ -13,7 +13,6 @@ from typing import cast
 import numpy as np
 import onnxruntime
 import torch
-from dataset import DEFAULT_DIR, IMAGE_SIZE, LABELS, load
 from numpy.typing import NDArray
 from onnxruntime.quantization import (
     CalibrationDataReader,
@@ -26,6 +25,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad
 from torch.nn.utils import convert_conv2d_weight_memory_format
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from dataset import DEFAULT_DIR, IMAGE_SIZE, LABELS, load
 
 STEM_CHANNELS = 24
 # (output channels, stride) of each depthwise-separable block.

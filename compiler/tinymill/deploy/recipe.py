@@ -57,6 +57,9 @@ class Recipe:
 
 def recipe(board: Board, model: str, *, profile: bool = False, sanitize: bool = False) -> Recipe:
     """How ``model`` is built for ``board``, from the files of its project."""
+    harness: tuple[str, ...]
+    freestanding: tuple[str, ...]
+    link: tuple[str, ...]
     if board.is_host:
         harness = ("main.c", "measure_host.c", "port_host.c")
         freestanding = ()

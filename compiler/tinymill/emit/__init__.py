@@ -1,6 +1,6 @@
 """Plan -> facts -> Jinja2 -> C."""
 
 from .facts import ModelFacts, c_name, facts_of
-from .project import emit, environment
+from .project import emit, environment, render
 
-__all__ = ["ModelFacts", "c_name", "emit", "environment", "facts_of"]
+__all__ = ["ModelFacts", "c_name", "emit", "environment", "facts_of", "render"]

@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ..schedule import Plan
 from ..share import share
-from .facts import facts_of
+from .facts import ModelFacts, facts_of
 
 INCLUDE = re.compile(r'^\s*#include "([^"]+)"', re.MULTILINE)
 
@@ -33,9 +33,13 @@ def emit(plan: Plan, name: str) -> dict[str, str]:
 
     The same plan gives the same text: no dates, no paths.
     """
-    facts = facts_of(plan, name)
+    return render(facts_of(plan, name), plan)
+
+
+def render(facts: ModelFacts, plan: Plan) -> dict[str, str]:
+    """The files of ``emit`` from facts already made."""
     files = {
-        f"{name}{suffix}": environment().get_template(template).render(model=facts)
+        f"{facts.name}{suffix}": environment().get_template(template).render(model=facts)
         for suffix, template in (
             (".h", "model.h.j2"),
             (".c", "model.c.j2"),

@@ -473,7 +473,7 @@ def to_array(tensor: onnx.TensorProto, at: str) -> np.ndarray:
 
 def _check_names(graph: onnx.GraphProto) -> None:
     """protobuf gives text that is no UTF-8 as bytes. Raises ``InvalidModel``."""
-    items = (*graph.input, *graph.output, *graph.initializer)
+    items: tuple[Any, ...] = (*graph.input, *graph.output, *graph.initializer)
     names = [item.name for item in items]
     if len(graph.node) > MAX_NODES:
         raise InvalidModel(f"{len(graph.node):,} nodes, at most {MAX_NODES:,} are supported")

@@ -21,7 +21,7 @@ from ..ops.conv import same_pad
 from ..ops.quantization import Recode
 from ..ops.registry import TFLITE
 from .coverage import check_supported
-from .limits import checked_shape
+from .limits import MAX_NODES, checked_shape
 
 _OPERATORS = {
     code: name for name, code in vars(tflite.BuiltinOperator).items() if isinstance(code, int)
@@ -81,7 +81,7 @@ class _Reader:
             raise InvalidModel("no subgraph")
         graph = self._subgraph(0)
         self._limit(graph.TensorsLength(), "tensors")
-        self._limit(graph.OperatorsLength(), "operators")
+        self._limit(graph.OperatorsLength(), "operators", MAX_NODES)
         for index in graph.InputsAsNumpy() if graph.InputsLength() else ():
             self._input(graph, int(index))
         self._operators(graph)
@@ -100,7 +100,7 @@ class _Reader:
             raise UnsupportedOp("CALL_ONCE inside of what is called once")
         inner = _Reader(self.content, f"{self.builder.name} once", once=True)
         graph = inner._subgraph(index)
-        inner._limit(graph.OperatorsLength(), "operators")
+        inner._limit(graph.OperatorsLength(), "operators", MAX_NODES)
         inner._operators(graph)
         made = inner.builder.finish()
         if sum(kind.bytes for kind in made.types.values()) > MAX_INITIAL:
@@ -154,10 +154,12 @@ class _Reader:
             raise InvalidModel(f"no subgraph {index}")
         return graph
 
-    def _limit(self, count: int, what: str) -> None:
+    def _limit(self, count: int, what: str, most: int | None = None) -> None:
         # each takes some bytes of the file, so a larger number is a broken length
         if count > self.size:
             raise InvalidModel(f"{count:,} {what} in a file of {self.size:,} bytes")
+        if most is not None and count > most:
+            raise InvalidModel(f"{count:,} {what}, at most {most:,} are supported")
 
     # -- tensors --------------------------------------------------------------------------
 

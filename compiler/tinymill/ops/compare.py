@@ -54,7 +54,9 @@ class Compare(_Elementwise):
     def reference(
         self, inputs: Sequence[np.ndarray | None], types: Types
     ) -> tuple[np.ndarray, ...]:
-        return (np.asarray(COMPARISONS[self.function](inputs[0], inputs[1])),)
+        a, b = inputs[0], inputs[1]
+        assert a is not None and b is not None
+        return (np.asarray(COMPARISONS[self.function](a, b)),)
 
     def kernel(
         self,
@@ -100,7 +102,9 @@ class Logical(_Elementwise):
     def reference(
         self, inputs: Sequence[np.ndarray | None], types: Types
     ) -> tuple[np.ndarray, ...]:
-        return (np.asarray(LOGIC[self.function](inputs[0], inputs[1])),)
+        a, b = inputs[0], inputs[1]
+        assert a is not None and b is not None
+        return (np.asarray(LOGIC[self.function](a, b)),)
 
     def kernel(
         self,

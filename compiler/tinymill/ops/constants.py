@@ -66,9 +66,10 @@ def _eye_like(node: Any) -> None:
         raise node.invalid(f"input of rank {kind.rank}")
     if node.attribute("dtype", 0) not in (0, 1):
         raise node.unsupported("a type of its own")
-    dtype = np.float32 if node.attribute("dtype", 0) == 1 else kind.dtype.numpy
-    _checked(node, kind.shape)
-    node.define_constant(np.eye(*kind.shape, k=node.attribute("k", 0), dtype=dtype))
+    dtype = np.dtype(np.float32) if node.attribute("dtype", 0) == 1 else kind.dtype.numpy
+    rows, columns = _checked(node, kind.shape)
+    diagonal = np.eye(rows, columns, k=int(node.attribute("k", 0)))
+    node.define_constant(diagonal.astype(dtype))
 
 
 def _checked(node: Any, shape: Any) -> tuple[int, ...]:

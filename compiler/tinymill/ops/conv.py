@@ -14,7 +14,6 @@ from ..ir import (
     DType,
     Example,
     FixedPoint,
-    Flat,
     FloatScale,
     KernelCall,
     Op,
@@ -105,7 +104,7 @@ class Conv2D(Op):
         self, x: np.ndarray, weights: np.ndarray, shape: tuple[int, ...]
     ) -> np.ndarray:
         top, left, bottom, right = self.pad
-        batch, height, width, outs = shape
+        batch, height, width, _ = shape
         _, kh, kw, group_in = weights.shape
         x = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
         acc = np.zeros(shape)
@@ -241,8 +240,10 @@ class Conv2D(Op):
 def out_size(size: int, kernel: int, stride: int, dilation: int, pad: Sequence[int]) -> int:
     """Rows (or columns) of the output of a sliding window."""
     before, after = pad
-    if not 0 < kernel < MAX_WINDOW or not 0 < dilation < MAX_WINDOW or min(before, after) < 0:
-        raise InvalidModel(f"window of {kernel}, dilation {dilation}, padding {before}, {after}")
+    if not all(0 < n < MAX_WINDOW for n in (kernel, stride, dilation, before + 1, after + 1)):
+        raise InvalidModel(
+            f"window of {kernel}, stride {stride}, dilation {dilation}, padding {before}, {after}"
+        )
     span = (kernel - 1) * dilation + 1
     if size + before + after < span:
         raise InvalidModel(f"window of {span} on {size} rows or columns, padding {before}+{after}")

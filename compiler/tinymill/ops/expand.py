@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidModel, UnsupportedOp
-from ..ir import DType, Example, Flat, KernelCall, Op, TensorType, Types
+from ..ir import DType, Example, Flat, KernelCall, Op, Param, TensorType, Types
 from .compare import strides
 from .registry import from_onnx, from_tflite
 from .reshape import Reshape
@@ -57,7 +57,7 @@ class Expand(Op):
         if y.rank > RANK:
             raise UnsupportedOp(f"broadcasting over {y.rank} axes, at most {RANK}")
         # a transposition that steps by 0 where the input repeats
-        params = {
+        params: dict[str, Param] = {
             "element": x.dtype.size,
             "shape": (*([1] * (RANK - y.rank)), *y.shape),
             "strides": strides(x.shape, y.shape, RANK, x.dtype.size),

@@ -240,7 +240,7 @@ class Lstm(Op):
                 TensorType(shapes[12], DType.INT8, hidden),
                 TensorType(shapes[13], DType.INT16, Quant((2.0**-11,), (0,))),
             ]
-            numbers = [
+            numbers: list[np.ndarray] = [
                 *[rng.integers(-127, 128, s).astype(np.int8) for s in shapes[:8]],
                 *[rng.integers(-3000, 3000, s).astype(np.int32) for s in shapes[8:12]],
             ]

@@ -42,6 +42,8 @@ class Quantize(Op):
     def infer(self, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
         x = inputs[0]
         assert x is not None
+        if not self.dtype.is_integer:
+            raise InvalidModel(f"quantisation of {x} to {self.dtype.name.lower()}")
         return (TensorType(x.shape, self.dtype),)
 
     def windows(self, types: Types) -> tuple[Window | None, ...]:
@@ -150,6 +152,8 @@ class Requantize(Op):
     def infer(self, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
         x = inputs[0]
         assert x is not None
+        if not self.dtype.is_integer:
+            raise InvalidModel(f"quantisation of {x} to {self.dtype.name.lower()}")
         return (TensorType(x.shape, self.dtype),)
 
     def windows(self, types: Types) -> tuple[Window | None, ...]:

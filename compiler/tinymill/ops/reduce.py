@@ -71,7 +71,7 @@ class Reduce(Op):
             y = (np.max if self.function == "max" else np.min)(x, axis=self.axes)
             return (np.asarray(y, x.dtype).reshape(kind.shape),)
         if kind.dtype is DType.FLOAT32:
-            how = {"sum": np.sum, "mean": np.mean, "prod": np.prod}[self.function]
+            how: Any = {"sum": np.sum, "mean": np.mean, "prod": np.prod}[self.function]
             y = how(x.astype(np.float64), axis=self.axes)
             return (np.asarray(y, np.float32).reshape(kind.shape),)
         assert self.rescale is not None

@@ -48,7 +48,7 @@ def buffers_of(graph: Graph, steps: Sequence[Step], *, keep_inputs: bool) -> tup
         if name not in first:
             continue
         kinds = [graph.type(value) for value in values]
-        align = max(ALIGN, max(kind.dtype.size for kind in kinds))
+        align = max(ALIGN, *(kind.dtype.size for kind in kinds))
         size = max(kind.bytes for kind in kinds)
         found.append(Buffer(name, tuple(values), size, first[name], last[name], align))
     for index, step in enumerate(steps):
