@@ -3,6 +3,8 @@
 # install (no root, no sudo) it says what is missing and succeeds: the host part works without.
 set -u
 
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
 want=${1:-demo}
 missing=""
 absent=""
@@ -46,8 +48,8 @@ if [ "$as_root" != none ] && command -v apt-get >/dev/null 2>&1; then
       package=qemu-system-riscv
     fi
     echo "  $package"
-    $as_root apt-get install -y -qq --no-install-recommends "$package" >/tmp/tinymill-apt.log 2>&1 ||
-      tail -n 3 /tmp/tinymill-apt.log
+    $as_root apt-get install -y -qq --no-install-recommends "$package" >"$log" 2>&1 ||
+      tail -n 3 "$log"
   done
 fi
 left=""

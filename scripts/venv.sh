@@ -2,6 +2,8 @@
 # Makes .venv with the project installed in it, editable, and the extras named as arguments.
 set -eu
 
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
 python=""
 for name in ${PYTHON:-python3.11 python3 python}; do
   if command -v "$name" >/dev/null 2>&1 &&
@@ -17,12 +19,12 @@ fi
 if [ ! -x .venv/bin/pip ]; then
   echo "making a virtual environment in .venv with $($python --version)"
   rm -rf .venv
-  if ! "$python" -m venv .venv 2>/tmp/tinymill-venv.log; then
+  if ! "$python" -m venv .venv >"$log" 2>&1; then
     # Debian's and Ubuntu's Python comes without ensurepip
     rm -rf .venv
     if [ "$(id -u)" = 0 ]; then
       echo "installing python3-venv"
-      apt-get update -qq && apt-get install -y -qq python3-venv >/dev/null
+      apt-get update -qq && apt-get install -y -qq python3-venv >"$log" 2>&1
       "$python" -m venv .venv
     else
       echo "can't make a virtual environment: apt-get install python3-venv" >&2
@@ -32,7 +34,7 @@ if [ ! -x .venv/bin/pip ]; then
 fi
 extras=${1:-}
 echo "installing tinymill${extras:+[$extras]} and what it needs"
-.venv/bin/pip install -q --disable-pip-version-check -e ".${extras:+[$extras]}" 2>/tmp/tinymill-pip.log || {
-  tail -n 15 /tmp/tinymill-pip.log >&2
+.venv/bin/pip install -q --disable-pip-version-check -e ".${extras:+[$extras]}" 2>"$log" || {
+  tail -n 15 "$log" >&2
   exit 2
 }

@@ -283,12 +283,13 @@ def _prepare() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, _terminated)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _terminated)
 
 
 def _terminated(*_: object) -> NoReturn:
-    """On SIGTERM: leave through every ``with``, so that nothing half-written stays."""
+    """On SIGTERM and SIGHUP: leave through every ``with``, so that nothing half-written stays."""
     sys.exit(TERMINATED)
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tinymill.boards import Board
 from tinymill.deploy import toolchain
+from tinymill.deploy.process import Halt, run_process
 from tinymill.deploy.recipe import Recipe, Unit, recipe
 from tinymill.errors import BoardError, OutOfMemory, ToolFailed
 
@@ -27,10 +27,11 @@ def build(
     profile: bool = False,
     cc: str | None = None,
     sanitize: bool = False,
+    halt: Halt | None = None,
 ) -> Path:
     """The program built from ``project`` in ``folder`` (made if missing); nothing is written
     elsewhere. ``profile`` builds with -DTM_PROFILE, ``sanitize`` with the address and
-    undefined-behaviour sanitizers (host only).
+    undefined-behaviour sanitizers (host only). ``halt`` may stop the compilers.
 
     Raises ``ToolMissing``, ``ToolFailed`` (with the compiler's first error), ``OutOfMemory``
     when a memory region overflows.
@@ -46,16 +47,23 @@ def build(
                 f"{unit.source} is missing", at=project.name, hint=f"is it built for {board.name}?"
             )
         (folder / unit.object).parent.mkdir(parents=True, exist_ok=True)
+    halt = halt or Halt()
     with ThreadPoolExecutor(max_workers=2) as pool:
         compiles = [
-            pool.submit(_call, compile_argv(command, steps, unit, project), folder)
+            pool.submit(_call, compile_argv(command, steps, unit, project), folder, halt)
             for unit in steps.units
         ]
-        for unit, compiled in zip(steps.units, compiles, strict=True):
-            problem = compiled.result()
-            if problem is not None:
-                raise ToolFailed(f"{command[0]} fails: {_first_error(problem)}", at=unit.source)
-    problem = _call(link_argv(command, steps, project), folder)
+        try:
+            for unit, compiled in zip(steps.units, compiles, strict=True):
+                problem = compiled.result()
+                if problem is not None:
+                    raise ToolFailed(f"{command[0]} fails: {_first_error(problem)}", at=unit.source)
+        except BaseException as error:
+            pool.shutdown(wait=False, cancel_futures=True)
+            if not isinstance(error, ToolFailed):
+                halt.stop()
+            raise
+    problem = _call(link_argv(command, steps, project), folder, halt)
     if problem is not None:
         raise _link_error(problem, board, command[0])
     return folder / steps.program
@@ -76,25 +84,15 @@ def link_argv(command: tuple[str, ...], steps: Recipe, project: Path) -> tuple[s
     return (*command, *script, "-o", steps.program, *objects, *steps.link_flags)
 
 
-def _call(argv: tuple[str, ...], folder: Path) -> str | None:
+def _call(argv: tuple[str, ...], folder: Path, halt: Halt) -> str | None:
     """What the tool says if it fails, else None."""
     try:
-        done = subprocess.run(
-            argv,
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=TIMEOUT,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return f"error: no end after {TIMEOUT:g} s"
-    except OSError as error:
-        return f"error: can't be started: {error.strerror}"
-    if done.returncode == 0:
+        ended = run_process(argv, folder, timeout=TIMEOUT, halt=halt)
+    except ToolFailed as error:
+        return f"error: {error.problem}"
+    if ended.code == 0:
         return None
-    return done.stdout.decode(errors="replace") or f"error: exit code {done.returncode}"
+    return ended.text or f"error: exit code {ended.code}"
 
 
 def _first_error(text: str) -> str:

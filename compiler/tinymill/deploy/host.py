@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tinymill.deploy.process import Ended, run_process
+from tinymill.deploy.process import Ended, Halt, run_process
 
 CAPABILITIES = frozenset({"run", "stack", "sanitize"})
 
@@ -17,6 +17,6 @@ def argv(program: str) -> tuple[str, ...]:
     return (program,)
 
 
-def run(program: Path, folder: Path, *, timeout: float) -> Ended:
+def run(program: Path, folder: Path, *, timeout: float, halt: Halt) -> Ended:
     """Runs ``program`` in ``folder`` for at most ``timeout`` seconds."""
-    return run_process(argv(str(program.resolve())), folder, timeout=timeout, settings=SETTINGS)
+    return run_process(argv(str(program.resolve())), folder, timeout=timeout, settings=SETTINGS, halt=halt)

@@ -10,7 +10,7 @@ from pathlib import Path
 from tinymill.boards import Board
 from tinymill.deploy import host, qemu
 from tinymill.deploy.build import build
-from tinymill.deploy.process import Ended, last_words
+from tinymill.deploy.process import Ended, Halt, last_words
 from tinymill.deploy.size import Sizes, object_sizes, program_sizes
 from tinymill.errors import BoardError, OutOfMemory, ToolFailed
 
@@ -98,6 +98,7 @@ def _measure(
 ) -> Measurement:
     capabilities = host.CAPABILITIES if board.is_host else qemu.CAPABILITIES
     profile = profile and "layers" in capabilities
+    halt = Halt()
     with tempfile.TemporaryDirectory(prefix="tinymill-") as name:
         folder = Path(name)
 
@@ -112,19 +113,24 @@ def _measure(
                 profile=profiled,
                 cc=cc,
                 sanitize=sanitize,
+                halt=halt,
             )
-            return program, _run(program, board, frames, folder / f"{kind}-run", timeout)
+            return program, _run(program, board, frames, folder / f"{kind}-run", timeout, halt)
 
         with ThreadPoolExecutor(max_workers=2) as pool:
-            plain = pool.submit(attempt, "plain", False)
-            profiled = pool.submit(attempt, "profile", True) if profile else None
-            program, report = plain.result()
-            layers = None
-            if profiled is not None:
-                try:
-                    layers = profiled.result()[1].layers
-                except OutOfMemory:
-                    layers = None
+            try:
+                plain = pool.submit(attempt, "plain", False)
+                profiled = pool.submit(attempt, "profile", True) if profile else None
+                program, report = plain.result()
+                layers = None
+                if profiled is not None:
+                    try:
+                        layers = profiled.result()[1].layers
+                    except OutOfMemory:
+                        layers = None
+            except BaseException:
+                halt.stop()
+                raise
         sizes = _sizes(program, board, model)
     figures = report.figures
     return Measurement(
@@ -147,13 +153,15 @@ def _sizes(program: Path, board: Board, model: str) -> Sizes:
     return program_sizes(program)
 
 
-def _run(program: Path, board: Board, frames: bytes, folder: Path, timeout: float) -> _Report:
+def _run(
+    program: Path, board: Board, frames: bytes, folder: Path, timeout: float, halt: Halt
+) -> _Report:
     folder.mkdir()
     (folder / "input.bin").write_bytes(frames)
     if board.simulator is None:
-        ended = host.run(program, folder, timeout=timeout)
+        ended = host.run(program, folder, timeout=timeout, halt=halt)
     else:
-        ended = qemu.run(board.simulator, program, folder, timeout=timeout)
+        ended = qemu.run(board.simulator, program, folder, timeout=timeout, halt=halt)
     return parse_report(ended, folder / "output.bin", board.name)
 
 

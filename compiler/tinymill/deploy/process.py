@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
+import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tinymill.errors import ToolFailed
 
@@ -20,14 +24,58 @@ class Ended:
     text: str
 
 
+class Halt:
+    """Stops, with all their children, the processes that threads run under it.
+
+    A thread that waits for a process can't be interrupted; so who is (Ctrl-C comes to the main
+    thread alone) calls ``stop`` before it waits for its threads.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._stopped = False
+
+    def start(self, argv: tuple[str, ...], **options: Any) -> subprocess.Popen[bytes]:
+        """A process in a group of its own; ``ToolFailed`` after ``stop``."""
+        with self._lock:
+            if self._stopped:
+                raise ToolFailed(f"{argv[0]} was not started: interrupted")
+            process = subprocess.Popen(argv, process_group=0, **options)
+            self._running.add(process)
+            return process
+
+    def kill(self, process: subprocess.Popen[bytes]) -> None:
+        """Kills a process and its children."""
+        with contextlib.suppress(OSError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+    def ended(self, process: subprocess.Popen[bytes]) -> None:
+        with self._lock:
+            self._running.discard(process)
+
+    def stop(self) -> None:
+        """Kills what runs and lets nothing start any more."""
+        with self._lock:
+            self._stopped = True
+            for process in self._running:
+                self.kill(process)
+
+
 def run_process(
-    argv: tuple[str, ...], folder: Path, *, timeout: float, settings: dict[str, str] | None = None
+    argv: tuple[str, ...],
+    folder: Path,
+    *,
+    timeout: float,
+    settings: dict[str, str] | None = None,
+    halt: Halt | None = None,
 ) -> Ended:
     """Runs ``argv`` in ``folder``. After ``timeout`` seconds it is killed and
-    ``ToolFailed`` is raised. ``settings`` are added to the environment."""
+    ``ToolFailed`` is raised. ``settings`` are added to the environment, ``halt`` may stop it."""
     name = Path(argv[0]).name
+    halt = halt or Halt()
     try:
-        process = subprocess.Popen(
+        process = halt.start(
             argv,
             cwd=folder,
             stdin=subprocess.DEVNULL,
@@ -41,11 +89,13 @@ def run_process(
         try:
             out, _ = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
-            process.kill()
+            halt.kill(process)
             raise ToolFailed(f"{name} was stopped: no end after {timeout:g} s") from None
         except BaseException:
-            process.kill()
+            halt.kill(process)
             raise
+        finally:
+            halt.ended(process)
     return Ended(process.returncode, out.decode(errors="replace"))
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tinymill.boards import Simulator
 from tinymill.deploy import toolchain
-from tinymill.deploy.process import Ended, run_process
+from tinymill.deploy.process import Ended, Halt, run_process
 
 CAPABILITIES = frozenset({"run", "stack", "instructions", "layers"})
 
@@ -33,8 +33,8 @@ def argv(simulator: Simulator, program: str) -> tuple[str, ...]:
     )
 
 
-def run(simulator: Simulator, program: Path, folder: Path, *, timeout: float) -> Ended:
+def run(simulator: Simulator, program: Path, folder: Path, *, timeout: float, halt: Halt) -> Ended:
     """Runs ``program`` in ``folder`` for at most ``timeout`` seconds; ``ToolMissing`` where
     QEMU is not installed."""
     toolchain.require(simulator.program)
-    return run_process(argv(simulator, str(program.resolve())), folder, timeout=timeout)
+    return run_process(argv(simulator, str(program.resolve())), folder, timeout=timeout, halt=halt)
