@@ -167,12 +167,15 @@ def test_dequantize_op_quantize_becomes_an_integer_op():
     s, out = quantized_convolution()
     graph = eliminate(fuse_qdq(strip_ends(s.finish(out))))
     verify(graph)
-    assert print_graph(graph) == dedent("""
+    assert (
+        print_graph(graph)
+        == dedent("""
         graph sketch
           in  q: int8[1x4x4x2](s=0.5, z=3)
           z: int8[1x4x4x3](s=0.25, z=-8) = Conv2D[clamp=(-8, 127), rescale=float x3](q, <int8[3x1x1x2](per axis 0)>, <int32[3]>)
           out z: int8[1x4x4x3](s=0.25, z=-8)
-    """).lstrip()  # noqa: E501
+    """).lstrip()
+    )  # noqa: E501
 
 
 def test_moving_ops_work_on_integers():

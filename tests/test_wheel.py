@@ -66,5 +66,7 @@ def test_runs_from_an_empty_folder(installed, tmp_path):
         check=True,
     ).stdout
     assert where.startswith(str(installed))
-    assert "8013831d" in call(installed, tmp_path, "run", str(MODEL), "--input", "pattern", "--json")
+    assert "8013831d" in call(
+        installed, tmp_path, "run", str(MODEL), "--input", "pattern", "--json"
+    )
     assert "mps2-an386" in call(installed, tmp_path, "boards")

@@ -1,8 +1,8 @@
 """tinymill: a deep-learning compiler for microcontrollers.
 
-    import tinymill
-    result = tinymill.run("model.tflite", target="mps2-an386", input="pattern")
-    result.outputs, result.ram.total, result.instructions
+import tinymill
+result = tinymill.run("model.tflite", target="mps2-an386", input="pattern")
+result.outputs, result.ram.total, result.instructions
 """
 
 from __future__ import annotations

@@ -242,9 +242,7 @@ def compile(
 def _check_budgets(found: Plan, board: Board) -> None:
     check_budget(found, ram=MOST_RAM, where=board.name)
     if found.state_bytes > MOST_RAM:
-        raise OutOfMemory(
-            f"state on {board.name}", needed=found.state_bytes, available=MOST_RAM
-        )
+        raise OutOfMemory(f"state on {board.name}", needed=found.state_bytes, available=MOST_RAM)
     if board.is_host:
         return
     check_budget(found, ram=max(region.size for region in board.ram), where=board.name)
@@ -254,9 +252,7 @@ def _check_budgets(found: Plan, board: Board) -> None:
         raise OutOfMemory(f"weights on {board.name}", needed=weights, available=flash)
 
 
-def _describe(
-    found: Plan, board: Board, name: str, source: str, options: Mapping[str, Any]
-) -> str:
+def _describe(found: Plan, board: Board, name: str, source: str, options: Mapping[str, Any]) -> str:
     graph = found.graph
     layers = [
         {
@@ -267,10 +263,7 @@ def _describe(
             "outputs": [str(graph.type(v)) for v in step.node.outputs],
             "macs": step.node.op.macs(graph.node_types(step.node)),
             "arena": max(
-                (
-                    found.placement.offsets[b.name] + b.size
-                    for b in found.live_at(index)
-                ),
+                (found.placement.offsets[b.name] + b.size for b in found.live_at(index)),
                 default=0,
             ),
         }

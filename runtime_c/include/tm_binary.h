@@ -9,11 +9,11 @@
 
 #define TM_BINARY_RANK 6
 
-#define TM_BINARY_GEOMETRY                                                                    \
-  int32_t count; /* elements of the output */                                                 \
-  int32_t same;  /* both inputs have the output's shape */                                    \
-  int32_t shape[TM_BINARY_RANK];                                                              \
-  int32_t first_strides[TM_BINARY_RANK];                                                      \
+#define TM_BINARY_GEOMETRY                                 \
+  int32_t count; /* elements of the output */              \
+  int32_t same;  /* both inputs have the output's shape */ \
+  int32_t shape[TM_BINARY_RANK];                           \
+  int32_t first_strides[TM_BINARY_RANK];                   \
   int32_t second_strides[TM_BINARY_RANK];
 
 /* y = clamp(f(a, b)) */
@@ -61,37 +61,37 @@ typedef tm_binary_real_s8_params tm_max_real_s8_params;
 typedef tm_binary_real_s8_params tm_pow_real_s8_params;
 
 /* The body of a kernel: calls `one(p, a, b)` for each element of the output. */
-#define TM_BINARY_KERNEL(kernel, params, element, one)                                        \
+#define TM_BINARY_KERNEL(kernel, params, element, one) \
   TM_BROADCAST_KERNEL(kernel, params, element, element, one)
 
 /* The same where the output has a type of its own. */
-#define TM_BROADCAST_KERNEL(kernel, params, element, result, one)                             \
-  static tm_status kernel(const params *p, const element *a, const element *b, result *out,   \
-                          void *scratch) {                                                    \
-    int32_t index[TM_BINARY_RANK] = {0};                                                      \
-    int32_t i = 0;                                                                            \
-    int32_t j = 0;                                                                            \
-    (void)scratch;                                                                            \
-    if (p->same) {                                                                            \
-      for (int32_t k = 0; k < p->count; ++k) {                                                \
-        out[k] = one(p, a[k], b[k]);                                                          \
-      }                                                                                       \
-      return TM_OK;                                                                           \
-    }                                                                                         \
-    for (int32_t k = 0; k < p->count; ++k) {                                                  \
-      out[k] = one(p, a[i], b[j]);                                                            \
-      for (int32_t axis = TM_BINARY_RANK - 1; axis >= 0; --axis) {                            \
-        i += p->first_strides[axis];                                                          \
-        j += p->second_strides[axis];                                                         \
-        if (++index[axis] < p->shape[axis]) {                                                 \
-          break;                                                                              \
-        }                                                                                     \
-        i -= p->first_strides[axis] * p->shape[axis];                                         \
-        j -= p->second_strides[axis] * p->shape[axis];                                        \
-        index[axis] = 0;                                                                      \
-      }                                                                                       \
-    }                                                                                         \
-    return TM_OK;                                                                             \
+#define TM_BROADCAST_KERNEL(kernel, params, element, result, one)                           \
+  static tm_status kernel(const params *p, const element *a, const element *b, result *out, \
+                          void *scratch) {                                                  \
+    int32_t index[TM_BINARY_RANK] = {0};                                                    \
+    int32_t i = 0;                                                                          \
+    int32_t j = 0;                                                                          \
+    (void)scratch;                                                                          \
+    if (p->same) {                                                                          \
+      for (int32_t k = 0; k < p->count; ++k) {                                              \
+        out[k] = one(p, a[k], b[k]);                                                        \
+      }                                                                                     \
+      return TM_OK;                                                                         \
+    }                                                                                       \
+    for (int32_t k = 0; k < p->count; ++k) {                                                \
+      out[k] = one(p, a[i], b[j]);                                                          \
+      for (int32_t axis = TM_BINARY_RANK - 1; axis >= 0; --axis) {                          \
+        i += p->first_strides[axis];                                                        \
+        j += p->second_strides[axis];                                                       \
+        if (++index[axis] < p->shape[axis]) {                                               \
+          break;                                                                            \
+        }                                                                                   \
+        i -= p->first_strides[axis] * p->shape[axis];                                       \
+        j -= p->second_strides[axis] * p->shape[axis];                                      \
+        index[axis] = 0;                                                                    \
+      }                                                                                     \
+    }                                                                                       \
+    return TM_OK;                                                                           \
   }
 
 #endif

@@ -23,20 +23,20 @@ typedef struct {
 } tm_cast_b8_params;
 
 /* A kernel whose output is `formula`, an expression of the input element x. */
-#define TM_CAST_KERNEL(kernel, element, result, formula)                                      \
-  typedef tm_cast_params kernel##_params;                                                     \
-  static tm_status kernel(const tm_cast_params *p, const element *in, result *out,            \
-                          void *scratch) {                                                    \
-    (void)scratch;                                                                            \
-    for (int32_t i = 0; i < p->count; ++i) {                                                  \
-      const element x = in[i];                                                                \
-      out[i] = (result)(formula);                                                             \
-    }                                                                                         \
-    return TM_OK;                                                                             \
+#define TM_CAST_KERNEL(kernel, element, result, formula)                           \
+  typedef tm_cast_params kernel##_params;                                          \
+  static tm_status kernel(const tm_cast_params *p, const element *in, result *out, \
+                          void *scratch) {                                         \
+    (void)scratch;                                                                 \
+    for (int32_t i = 0; i < p->count; ++i) {                                       \
+      const element x = in[i];                                                     \
+      out[i] = (result)(formula);                                                  \
+    }                                                                              \
+    return TM_OK;                                                                  \
   }
 
 /* The float x as an integer type with this range; `over` is the first float above it. */
-#define TM_CUT(x, type, least, most, over)                                                    \
+#define TM_CUT(x, type, least, most, over) \
   ((x) >= (over) ? (most) : ((x) >= -(over) ? (type)(x) : ((x) == (x) ? (least) : 0)))
 
 #endif

@@ -8,8 +8,8 @@ typedef struct {
   TM_BINARY_GEOMETRY
 } tm_compare_params;
 
-#define TM_COMPARE_KERNEL(kernel, element, one)                                               \
-  typedef tm_compare_params kernel##_params;                                                  \
+#define TM_COMPARE_KERNEL(kernel, element, one) \
+  typedef tm_compare_params kernel##_params;    \
   TM_BROADCAST_KERNEL(kernel, tm_compare_params, element, uint8_t, one)
 
 #endif

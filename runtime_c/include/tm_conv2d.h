@@ -15,19 +15,19 @@
 #include "tm_rows.h"
 #include "tm_status.h"
 
-#define TM_CONV2D_GEOMETRY                                                                    \
-  int32_t in_w, in_c;             /* columns and channels of the input */                     \
-  int32_t out_w, out_c;           /* columns and channels of the output */                    \
-  int32_t kernel_h, kernel_w;     /* taps */                                                  \
-  int32_t stride_h, stride_w;                                                                 \
-  int32_t dilation_h, dilation_w;                                                             \
-  int32_t pad_top, pad_left;                                                                  \
-  int32_t group_in, group_out;    /* input and output channels of a group */
+#define TM_CONV2D_GEOMETRY                                             \
+  int32_t in_w, in_c;         /* columns and channels of the input */  \
+  int32_t out_w, out_c;       /* columns and channels of the output */ \
+  int32_t kernel_h, kernel_w; /* taps */                               \
+  int32_t stride_h, stride_w;                                          \
+  int32_t dilation_h, dilation_w;                                      \
+  int32_t pad_top, pad_left;                                           \
+  int32_t group_in, group_out; /* input and output channels of a group */
 
 typedef struct {
   TM_CONV2D_GEOMETRY
-  int32_t out_zero, lo, hi;   /* zero point and clamp of the output */
-  const int32_t *multiplier;  /* fixed-point rescaling of each output channel, or NULL */
+  int32_t out_zero, lo, hi;  /* zero point and clamp of the output */
+  const int32_t *multiplier; /* fixed-point rescaling of each output channel, or NULL */
   const int8_t *shift;
   const float *scale;         /* float rescaling of each output channel, or NULL */
   const int8_t *weights_zero; /* zero point of each output channel's weights, or NULL: 0 */

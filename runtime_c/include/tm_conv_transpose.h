@@ -13,14 +13,14 @@
 #include "tm_rows.h"
 #include "tm_status.h"
 
-#define TM_CONV_TRANSPOSE_GEOMETRY                                                            \
-  int32_t in_w, in_c;             /* columns and channels of the input */                     \
-  int32_t out_w, out_c;           /* columns and channels of the output */                    \
-  int32_t kernel_h, kernel_w;     /* taps */                                                  \
-  int32_t stride_h, stride_w;                                                                 \
-  int32_t dilation_h, dilation_w;                                                             \
-  int32_t pad_top, pad_left;                                                                  \
-  int32_t group_in, group_out;    /* input and output channels of a group */
+#define TM_CONV_TRANSPOSE_GEOMETRY                                     \
+  int32_t in_w, in_c;         /* columns and channels of the input */  \
+  int32_t out_w, out_c;       /* columns and channels of the output */ \
+  int32_t kernel_h, kernel_w; /* taps */                               \
+  int32_t stride_h, stride_w;                                          \
+  int32_t dilation_h, dilation_w;                                      \
+  int32_t pad_top, pad_left;                                           \
+  int32_t group_in, group_out; /* input and output channels of a group */
 
 typedef struct {
   TM_CONV_TRANSPOSE_GEOMETRY

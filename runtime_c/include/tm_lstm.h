@@ -10,8 +10,8 @@
 
 #include "tm_status.h"
 
-#define TM_LSTM_GEOMETRY                                                                      \
-  int32_t batch, steps, depth, units;                                                         \
+#define TM_LSTM_GEOMETRY              \
+  int32_t batch, steps, depth, units; \
   int32_t step, sequence;
 
 /* Gates are int16: saturate(saturate(fixed(W x + bias)) + saturate(fixed(R h + offset))), zero

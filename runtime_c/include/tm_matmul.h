@@ -10,11 +10,11 @@
 
 #define TM_MATMUL_RANK 6
 
-#define TM_MATMUL_GEOMETRY                                                                    \
-  int32_t batch;                 /* number of products */                                     \
-  int32_t rows, depth, columns;  /* m, k, n */                                                \
-  int32_t shape[TM_MATMUL_RANK]; /* of the leading axes */                                    \
-  int32_t first_strides[TM_MATMUL_RANK];                                                      \
+#define TM_MATMUL_GEOMETRY                                 \
+  int32_t batch;                 /* number of products */  \
+  int32_t rows, depth, columns;  /* m, k, n */             \
+  int32_t shape[TM_MATMUL_RANK]; /* of the leading axes */ \
+  int32_t first_strides[TM_MATMUL_RANK];                   \
   int32_t second_strides[TM_MATMUL_RANK];
 
 typedef struct {

@@ -6,10 +6,10 @@
 #include "tm_rows.h"
 #include "tm_status.h"
 
-#define TM_POOL_GEOMETRY                                                                      \
-  int32_t in_w, channels, out_w;                                                              \
-  int32_t window_h, window_w;                                                                 \
-  int32_t stride_h, stride_w;                                                                 \
+#define TM_POOL_GEOMETRY         \
+  int32_t in_w, channels, out_w; \
+  int32_t window_h, window_w;    \
+  int32_t stride_h, stride_w;    \
   int32_t pad_top, pad_left;
 
 /* y = clamp(max of the window) */

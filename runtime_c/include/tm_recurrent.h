@@ -16,8 +16,8 @@
 
 #include "tm_status.h"
 
-#define TM_RECURRENT_GEOMETRY                                                                 \
-  int32_t steps, batch, directions, inputs, hidden;                                           \
+#define TM_RECURRENT_GEOMETRY                       \
+  int32_t steps, batch, directions, inputs, hidden; \
   int32_t backward[2]; /* of each direction */
 
 /* gates i, o, f, c: c = s(f) * c + s(i) * tanh(c'); h = s(o) * tanh(c). peephole
@@ -39,7 +39,9 @@ typedef struct {
   int32_t relu;
 } tm_rnn_layer_f32_params;
 
-static inline float tm_gate(float x) { return 1.0f / (1.0f + expf(-x)); }
+static inline float tm_gate(float x) {
+  return 1.0f / (1.0f + expf(-x));
+}
 
 /* y[i] += sum over k of m[i][k] * x[k] */
 static inline void tm_accumulate(float *y, const float *m, const float *x, int32_t rows,

@@ -11,10 +11,10 @@
 
 enum { TM_REDUCE_SUM, TM_REDUCE_MEAN, TM_REDUCE_MAX, TM_REDUCE_MIN, TM_REDUCE_PROD };
 
-#define TM_REDUCE_GEOMETRY                                                                    \
-  int32_t kept_shape[TM_REDUCE_RANK];                                                         \
-  int32_t kept_strides[TM_REDUCE_RANK];                                                       \
-  int32_t reduced_shape[TM_REDUCE_RANK];                                                      \
+#define TM_REDUCE_GEOMETRY               \
+  int32_t kept_shape[TM_REDUCE_RANK];    \
+  int32_t kept_strides[TM_REDUCE_RANK];  \
+  int32_t reduced_shape[TM_REDUCE_RANK]; \
   int32_t reduced_strides[TM_REDUCE_RANK];
 
 typedef struct {
@@ -68,8 +68,7 @@ static inline int tm_reduce_next(int32_t *index, const int32_t *shape, const int
 }
 
 /* The sum of the elements from `x` on along the reduced axes. */
-static inline int32_t tm_reduce_sum(const int8_t *x, const int32_t *shape,
-                                    const int32_t *strides) {
+static inline int32_t tm_reduce_sum(const int8_t *x, const int32_t *shape, const int32_t *strides) {
   int32_t index[TM_REDUCE_RANK] = {0};
   int32_t offset = 0;
   int32_t sum = 0;
@@ -80,37 +79,37 @@ static inline int32_t tm_reduce_sum(const int8_t *x, const int32_t *shape,
 }
 
 /* The body of an int8 kernel: one(p, sum) for each output. */
-#define TM_REDUCE_SUM_KERNEL(kernel, params, one)                                             \
-  static tm_status kernel(const params *p, const int8_t *in, int8_t *out, void *scratch) {    \
-    int32_t index[TM_REDUCE_RANK] = {0};                                                      \
-    int32_t offset = 0;                                                                       \
-    (void)scratch;                                                                            \
-    do {                                                                                      \
-      *out++ = one(p, tm_reduce_sum(in + offset, p->reduced_shape, p->reduced_strides));      \
-    } while (tm_reduce_next(index, p->kept_shape, p->kept_strides, &offset));                 \
-    return TM_OK;                                                                             \
+#define TM_REDUCE_SUM_KERNEL(kernel, params, one)                                          \
+  static tm_status kernel(const params *p, const int8_t *in, int8_t *out, void *scratch) { \
+    int32_t index[TM_REDUCE_RANK] = {0};                                                   \
+    int32_t offset = 0;                                                                    \
+    (void)scratch;                                                                         \
+    do {                                                                                   \
+      *out++ = one(p, tm_reduce_sum(in + offset, p->reduced_shape, p->reduced_strides));   \
+    } while (tm_reduce_next(index, p->kept_shape, p->kept_strides, &offset));              \
+    return TM_OK;                                                                          \
   }
 
 /* The body of an argmax kernel. */
-#define TM_ARGMAX_KERNEL(kernel, element, place)                                              \
-  static tm_status kernel(const tm_argmax_params *p, const element *in, place *out,           \
-                          void *scratch) {                                                    \
-    (void)scratch;                                                                            \
-    for (int32_t o = 0; o < p->outer; ++o) {                                                  \
-      for (int32_t i = 0; i < p->inner; ++i) {                                                \
-        const element *x = in + o * p->depth * p->inner + i;                                  \
-        int32_t best = 0;                                                                     \
-        for (int32_t d = 1; d < p->depth; ++d) {                                              \
-          const element a = x[d * p->inner];                                                  \
-          const element b = x[best * p->inner];                                               \
-          if (p->least ? a < b || (p->last && a <= b) : a > b || (p->last && a >= b)) {       \
-            best = d;                                                                         \
-          }                                                                                   \
-        }                                                                                     \
-        *out++ = best;                                                                        \
-      }                                                                                       \
-    }                                                                                         \
-    return TM_OK;                                                                             \
+#define TM_ARGMAX_KERNEL(kernel, element, place)                                        \
+  static tm_status kernel(const tm_argmax_params *p, const element *in, place *out,     \
+                          void *scratch) {                                              \
+    (void)scratch;                                                                      \
+    for (int32_t o = 0; o < p->outer; ++o) {                                            \
+      for (int32_t i = 0; i < p->inner; ++i) {                                          \
+        const element *x = in + o * p->depth * p->inner + i;                            \
+        int32_t best = 0;                                                               \
+        for (int32_t d = 1; d < p->depth; ++d) {                                        \
+          const element a = x[d * p->inner];                                            \
+          const element b = x[best * p->inner];                                         \
+          if (p->least ? a < b || (p->last && a <= b) : a > b || (p->last && a >= b)) { \
+            best = d;                                                                   \
+          }                                                                             \
+        }                                                                               \
+        *out++ = best;                                                                  \
+      }                                                                                 \
+    }                                                                                   \
+    return TM_OK;                                                                       \
   }
 
 #endif

@@ -16,9 +16,9 @@ typedef struct {
   const int32_t *columns;
 } tm_resize_nearest_b8_params;
 
-#define TM_RESIZE_BILINEAR_GEOMETRY                                                           \
-  int32_t out_w, channels;                                                                    \
-  const int32_t *rows;    /* two for each output row */                                       \
+#define TM_RESIZE_BILINEAR_GEOMETRY                     \
+  int32_t out_w, channels;                              \
+  const int32_t *rows;    /* two for each output row */ \
   const int32_t *columns; /* two for each output column */
 
 /* y = rows (1 - v) and v times columns (1 - w) and w; weights of the second in 1 / 1024, the sum

@@ -25,7 +25,9 @@ typedef struct {
   int32_t count;
 } tm_not_b8_params;
 
-static inline float tm_unit(float x) { return x < 0.0f ? 0.0f : (x > 1.0f ? 1.0f : x); }
+static inline float tm_unit(float x) {
+  return x < 0.0f ? 0.0f : (x > 1.0f ? 1.0f : x);
+}
 
 /* ln(1 + e^x) without overflow */
 static inline float tm_softplus(float x) {
@@ -33,16 +35,16 @@ static inline float tm_softplus(float x) {
 }
 
 /* A kernel whose output is `formula`, an expression of the float x and the params p. */
-#define TM_UNARY_KERNEL(kernel, formula)                                                      \
-  typedef tm_unary_f32_params kernel##_params;                                                \
-  static tm_status kernel(const tm_unary_f32_params *p, const float *in, float *out,          \
-                          void *scratch) {                                                    \
-    (void)scratch;                                                                            \
-    for (int32_t i = 0; i < p->count; ++i) {                                                  \
-      const float x = in[i];                                                                  \
-      out[i] = (formula);                                                                     \
-    }                                                                                         \
-    return TM_OK;                                                                             \
+#define TM_UNARY_KERNEL(kernel, formula)                                             \
+  typedef tm_unary_f32_params kernel##_params;                                       \
+  static tm_status kernel(const tm_unary_f32_params *p, const float *in, float *out, \
+                          void *scratch) {                                           \
+    (void)scratch;                                                                   \
+    for (int32_t i = 0; i < p->count; ++i) {                                         \
+      const float x = in[i];                                                         \
+      out[i] = (formula);                                                            \
+    }                                                                                \
+    return TM_OK;                                                                    \
   }
 
 #endif

@@ -13,92 +13,102 @@ static tm_model_context context;
 #if defined(TM_HOST)
 alignas(16) static uint8_t arena[TM_MODEL_ARENA_BYTES > 0 ? TM_MODEL_ARENA_BYTES : 1];
 #else
-__attribute__((section(".tm_arena"))) alignas(16) static uint8_t
-    arena[TM_MODEL_ARENA_BYTES > 0 ? TM_MODEL_ARENA_BYTES : 1];
+__attribute__((section(".tm_arena"))) alignas(
+    16) static uint8_t arena[TM_MODEL_ARENA_BYTES > 0 ? TM_MODEL_ARENA_BYTES : 1];
 #endif
 
 /* Division would pull in the compiler's library, which counts as the model's code. */
-static void print_decimal(uint64_t value)
-{
-    static const uint64_t powers[] = {
-        10000000000000000000u, 1000000000000000000u, 100000000000000000u, 10000000000000000u,
-        1000000000000000u,     100000000000000u,     10000000000000u,     1000000000000u,
-        100000000000u,         10000000000u,         1000000000u,         100000000u,
-        10000000u,             1000000u,             100000u,             10000u,
-        1000u,                 100u,                 10u,                 1u,
-    };
-    char text[2] = {'0', '\0'};
-    bool started = false;
-    for (size_t place = 0; place < sizeof powers / sizeof powers[0]; ++place) {
-        text[0] = '0';
-        while (value >= powers[place]) {
-            value -= powers[place];
-            ++text[0];
-        }
-        started = started || text[0] != '0' || powers[place] == 1u;
-        if (started) {
-            tm_port_print(text);
-        }
+static void print_decimal(uint64_t value) {
+  static const uint64_t powers[] = {
+      10000000000000000000u,
+      1000000000000000000u,
+      100000000000000000u,
+      10000000000000000u,
+      1000000000000000u,
+      100000000000000u,
+      10000000000000u,
+      1000000000000u,
+      100000000000u,
+      10000000000u,
+      1000000000u,
+      100000000u,
+      10000000u,
+      1000000u,
+      100000u,
+      10000u,
+      1000u,
+      100u,
+      10u,
+      1u,
+  };
+  char text[2] = {'0', '\0'};
+  bool started = false;
+  for (size_t place = 0; place < sizeof powers / sizeof powers[0]; ++place) {
+    text[0] = '0';
+    while (value >= powers[place]) {
+      value -= powers[place];
+      ++text[0];
     }
+    started = started || text[0] != '0' || powers[place] == 1u;
+    if (started) {
+      tm_port_print(text);
+    }
+  }
 }
 
-void tm_print_figure(const char *name, uint64_t value)
-{
-    tm_port_print(name);
-    tm_port_print(" ");
-    print_decimal(value);
-    tm_port_print("\n");
+void tm_print_figure(const char *name, uint64_t value) {
+  tm_port_print(name);
+  tm_port_print(" ");
+  print_decimal(value);
+  tm_port_print("\n");
 }
 
-void tm_print_indexed(const char *name, uint32_t index, uint64_t value)
-{
-    tm_port_print(name);
-    tm_port_print(" ");
-    print_decimal(index);
-    tm_port_print(" ");
-    print_decimal(value);
-    tm_port_print("\n");
+void tm_print_indexed(const char *name, uint32_t index, uint64_t value) {
+  tm_port_print(name);
+  tm_port_print(" ");
+  print_decimal(index);
+  tm_port_print(" ");
+  print_decimal(value);
+  tm_port_print("\n");
 }
 
 /* Reads one frame; false at the end of the file. */
-static bool read_frame(void)
-{
-    size_t wanted = 0;
-    size_t found = 0;
-    for (int index = 0; index < TM_MODEL_INPUT_COUNT; ++index) {
-        wanted += tm_model_input_bytes(index);
-        found += tm_port_read(tm_model_input(&context, index), tm_model_input_bytes(index));
-    }
-    if (found != 0 && found != wanted) {
-        tm_port_print("error the input ends inside a frame\n");
-        tm_port_exit(1);
-    }
-    return found != 0;
+static bool read_frame(void) {
+  size_t wanted = 0;
+  size_t found = 0;
+  for (int index = 0; index < TM_MODEL_INPUT_COUNT; ++index) {
+    wanted += tm_model_input_bytes(index);
+    found += tm_port_read(tm_model_input(&context, index), tm_model_input_bytes(index));
+  }
+  if (found != 0 && found != wanted) {
+    tm_port_print("error the input ends inside a frame\n");
+    tm_port_exit(1);
+  }
+  return found != 0;
 }
 
-int main(void)
-{
-    uint64_t frames = 0;
-    tm_port_open();
-    for (size_t index = 0; index < sizeof arena; ++index) {
-        arena[index] = TM_ARENA_FILL;
+int main(void) {
+  uint64_t frames = 0;
+  tm_port_open();
+  for (size_t index = 0; index < sizeof arena; ++index) {
+    arena[index] = TM_ARENA_FILL;
+  }
+  tm_measure_start(&context);
+  tm_status status = tm_model_init(&context, arena, TM_MODEL_ARENA_BYTES);
+  while (status == TM_OK && read_frame()) {
+    status = tm_measure_run(&context);
+    for (int index = 0; index < TM_MODEL_OUTPUT_COUNT; ++index) {
+      tm_port_write(tm_model_output(&context, index), tm_model_output_bytes(index));
     }
-    tm_measure_start(&context);
-    tm_status status = tm_model_init(&context, arena, TM_MODEL_ARENA_BYTES);
-    while (status == TM_OK && read_frame()) {
-        status = tm_measure_run(&context);
-        for (int index = 0; index < TM_MODEL_OUTPUT_COUNT; ++index) {
-            tm_port_write(tm_model_output(&context, index), tm_model_output_bytes(index));
-        }
-        ++frames;
-    }
-    tm_print_figure("status", (uint64_t)status);
-    tm_print_figure("frames", frames);
-    tm_print_figure("context", sizeof context);
-    tm_print_figure("arena", TM_MODEL_ARENA_BYTES);
-    if (frames != 0) {
-        tm_measure_report();
-    }
-    tm_port_print("end\n");
-    tm_port_exit(0);
+    ++frames;
+  }
+  tm_print_figure("status", (uint64_t)status);
+  tm_print_figure("frames", frames);
+  tm_print_figure("context", sizeof context);
+  tm_print_figure("arena", TM_MODEL_ARENA_BYTES);
+  if (frames != 0) {
+    tm_measure_report();
+  }
+  tm_port_print("end\n");
+  tm_port_exit(0);
 }

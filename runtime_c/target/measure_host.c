@@ -7,18 +7,15 @@
 
 #if defined(TM_SANITIZE) || defined(__SANITIZE_ADDRESS__)
 
-void tm_measure_start(tm_model_context *context)
-{
-    (void)context;
+void tm_measure_start(tm_model_context *context) {
+  (void)context;
 }
 
-tm_status tm_measure_run(tm_model_context *context)
-{
-    return tm_model_run(context);
+tm_status tm_measure_run(tm_model_context *context) {
+  return tm_model_run(context);
 }
 
-void tm_measure_report(void)
-{
+void tm_measure_report(void) {
 }
 
 #else
@@ -38,53 +35,48 @@ static tm_status status;
 static uintptr_t top; /* the frame that calls the model */
 static size_t peak;
 
-static void enter(void)
-{
-    top = (uintptr_t)__builtin_frame_address(0);
-    status = tm_model_run(running);
+static void enter(void) {
+  top = (uintptr_t)__builtin_frame_address(0);
+  status = tm_model_run(running);
 }
 
-static _Noreturn void fail(const char *what)
-{
-    tm_port_print(what);
-    tm_port_exit(1);
+static _Noreturn void fail(const char *what) {
+  tm_port_print(what);
+  tm_port_exit(1);
 }
 
-void tm_measure_start(tm_model_context *context)
-{
-    running = context;
-    for (size_t index = 0; index < STACK_BYTES; ++index) {
-        stack[index] = STACK_PAINT;
-    }
+void tm_measure_start(tm_model_context *context) {
+  running = context;
+  for (size_t index = 0; index < STACK_BYTES; ++index) {
+    stack[index] = STACK_PAINT;
+  }
 }
 
-tm_status tm_measure_run(tm_model_context *context)
-{
-    running = context;
-    if (getcontext(&model) != 0) {
-        fail("error the model's stack can't be made\n");
-    }
-    model.uc_stack.ss_sp = stack;
-    model.uc_stack.ss_size = sizeof stack;
-    model.uc_link = &harness;
-    makecontext(&model, enter, 0);
-    if (swapcontext(&harness, &model) != 0) {
-        fail("error the model's stack can't be used\n");
-    }
-    size_t lowest = 0;
-    while (lowest < STACK_BYTES && stack[lowest] == STACK_PAINT) {
-        ++lowest;
-    }
-    if (lowest == 0) {
-        fail("error the model's stack overflows\n");
-    }
-    peak = top - ((uintptr_t)stack + lowest);
-    return status;
+tm_status tm_measure_run(tm_model_context *context) {
+  running = context;
+  if (getcontext(&model) != 0) {
+    fail("error the model's stack can't be made\n");
+  }
+  model.uc_stack.ss_sp = stack;
+  model.uc_stack.ss_size = sizeof stack;
+  model.uc_link = &harness;
+  makecontext(&model, enter, 0);
+  if (swapcontext(&harness, &model) != 0) {
+    fail("error the model's stack can't be used\n");
+  }
+  size_t lowest = 0;
+  while (lowest < STACK_BYTES && stack[lowest] == STACK_PAINT) {
+    ++lowest;
+  }
+  if (lowest == 0) {
+    fail("error the model's stack overflows\n");
+  }
+  peak = top - ((uintptr_t)stack + lowest);
+  return status;
 }
 
-void tm_measure_report(void)
-{
-    tm_print_figure("stack", peak);
+void tm_measure_report(void) {
+  tm_print_figure("stack", peak);
 }
 
 #endif

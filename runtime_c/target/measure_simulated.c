@@ -27,224 +27,221 @@ tm_status tm_empty_call(tm_model_context *context);
 #if defined(__riscv)
 
 struct stamp {
-    uint32_t high;
-    uint32_t low;
-    uint32_t high_again;
+  uint32_t high;
+  uint32_t low;
+  uint32_t high_again;
 };
 
-static inline __attribute__((always_inline)) void take_stamp(struct stamp *stamp)
-{
-    uint32_t high;
-    uint32_t low;
-    uint32_t high_again;
-    __asm__ volatile("csrr %0, minstreth\n\t"
-                     "csrr %1, minstret\n\t"
-                     "csrr %2, minstreth"
-                     : "=&r"(high), "=&r"(low), "=&r"(high_again)
-                     :
-                     : "memory");
-    stamp->high = high;
-    stamp->low = low;
-    stamp->high_again = high_again;
+static inline __attribute__((always_inline)) void take_stamp(struct stamp *stamp) {
+  uint32_t high;
+  uint32_t low;
+  uint32_t high_again;
+  __asm__ volatile(
+      "csrr %0, minstreth\n\t"
+      "csrr %1, minstret\n\t"
+      "csrr %2, minstreth"
+      : "=&r"(high), "=&r"(low), "=&r"(high_again)
+      :
+      : "memory");
+  stamp->high = high;
+  stamp->low = low;
+  stamp->high_again = high_again;
 }
 
-static uint64_t elapsed(const struct stamp *from, const struct stamp *to)
-{
-    /* A low word that wrapped between the two reads of the high one is small after the wrap and
-     * large before it. */
-    const uint32_t to_high = (to->low >> 31) != 0 ? to->high : to->high_again;
-    const uint32_t from_high = (from->low >> 31) != 0 ? from->high : from->high_again;
-    return (((uint64_t)to_high << 32) | to->low) - (((uint64_t)from_high << 32) | from->low);
+static uint64_t elapsed(const struct stamp *from, const struct stamp *to) {
+  /* A low word that wrapped between the two reads of the high one is small after the wrap and
+   * large before it. */
+  const uint32_t to_high = (to->low >> 31) != 0 ? to->high : to->high_again;
+  const uint32_t from_high = (from->low >> 31) != 0 ? from->high : from->high_again;
+  return (((uint64_t)to_high << 32) | to->low) - (((uint64_t)from_high << 32) | from->low);
 }
 
-static void start_counter(void)
-{
+static void start_counter(void) {
 }
 
-__asm__(".section .text.tm_calls, \"ax\", %progbits\n"
-        ".globl tm_call_on_stack\n"
-        ".type tm_call_on_stack, %function\n"
-        "tm_call_on_stack:\n\t"
-        "addi sp, sp, -16\n\t"
-        "sw ra, 12(sp)\n\t"
-        "sw s0, 8(sp)\n\t"
-        "mv s0, sp\n\t"
-        "mv t0, a0\n\t"
-        "mv a0, a1\n\t"
-        "mv sp, a2\n\t"
-        "jalr ra, 0(t0)\n\t"
-        "mv sp, s0\n\t"
-        "lw s0, 8(sp)\n\t"
-        "lw ra, 12(sp)\n\t"
-        "addi sp, sp, 16\n\t"
-        "ret\n"
-        ".size tm_call_on_stack, . - tm_call_on_stack\n"
-        ".globl tm_empty_call\n"
-        ".type tm_empty_call, %function\n"
-        "tm_empty_call:\n\t"
-        "ret\n"
-        ".size tm_empty_call, . - tm_empty_call\n");
+__asm__(
+    ".section .text.tm_calls, \"ax\", %progbits\n"
+    ".globl tm_call_on_stack\n"
+    ".type tm_call_on_stack, %function\n"
+    "tm_call_on_stack:\n\t"
+    "addi sp, sp, -16\n\t"
+    "sw ra, 12(sp)\n\t"
+    "sw s0, 8(sp)\n\t"
+    "mv s0, sp\n\t"
+    "mv t0, a0\n\t"
+    "mv a0, a1\n\t"
+    "mv sp, a2\n\t"
+    "jalr ra, 0(t0)\n\t"
+    "mv sp, s0\n\t"
+    "lw s0, 8(sp)\n\t"
+    "lw ra, 12(sp)\n\t"
+    "addi sp, sp, 16\n\t"
+    "ret\n"
+    ".size tm_call_on_stack, . - tm_call_on_stack\n"
+    ".globl tm_empty_call\n"
+    ".type tm_empty_call, %function\n"
+    "tm_empty_call:\n\t"
+    "ret\n"
+    ".size tm_empty_call, . - tm_empty_call\n");
 
 #if defined(TM_PROFILE)
 #define PROLOGUE_INSTRUCTIONS 2u
-__asm__(".section .text.tm_calls, \"ax\", %progbits\n"
-        ".globl tm_two_stamps\n"
-        ".type tm_two_stamps, %function\n"
-        "tm_two_stamps:\n\t"
-        "addi sp, sp, -16\n\t"
-        "sw ra, 12(sp)\n\t"
-        "li a0, 0\n\t"
-        "jal ra, tm_profile\n\t"
-        "li a0, 1\n\t"
-        "jal ra, tm_profile\n\t"
-        "li a0, 0\n\t"
-        "lw ra, 12(sp)\n\t"
-        "addi sp, sp, 16\n\t"
-        "ret\n"
-        ".size tm_two_stamps, . - tm_two_stamps\n");
+__asm__(
+    ".section .text.tm_calls, \"ax\", %progbits\n"
+    ".globl tm_two_stamps\n"
+    ".type tm_two_stamps, %function\n"
+    "tm_two_stamps:\n\t"
+    "addi sp, sp, -16\n\t"
+    "sw ra, 12(sp)\n\t"
+    "li a0, 0\n\t"
+    "jal ra, tm_profile\n\t"
+    "li a0, 1\n\t"
+    "jal ra, tm_profile\n\t"
+    "li a0, 0\n\t"
+    "lw ra, 12(sp)\n\t"
+    "addi sp, sp, 16\n\t"
+    "ret\n"
+    ".size tm_two_stamps, . - tm_two_stamps\n");
 #endif
 
 #else
 
 struct stamp {
-    uint32_t first;
-    uint32_t sum; /* of the ticks between the first read and each, at the top of the word */
+  uint32_t first;
+  uint32_t sum; /* of the ticks between the first read and each, at the top of the word */
 #if defined(TM_COARSE_COUNTER)
-    uint32_t coarse;
+  uint32_t coarse;
 #endif
 };
 
 #define COUNTER_SHIFT (32 - TM_TIMER_BITS)
 
-static volatile uint32_t *at(uint32_t address)
-{
-    return (volatile uint32_t *)(uintptr_t)address;
+static volatile uint32_t *at(uint32_t address) {
+  return (volatile uint32_t *)(uintptr_t)address;
 }
 
-static inline __attribute__((always_inline)) void take_stamp(struct stamp *stamp)
-{
-    uint32_t first;
-    uint32_t sum;
-    uint32_t read;
-    uint32_t left = TM_TIMER_READS;
+static inline __attribute__((always_inline)) void take_stamp(struct stamp *stamp) {
+  uint32_t first;
+  uint32_t sum;
+  uint32_t read;
+  uint32_t left = TM_TIMER_READS;
 #if defined(TM_COARSE_CAPTURE)
-    *at(TM_COARSE_CAPTURE) = TM_COARSE_CAPTURE_VALUE;
+  *at(TM_COARSE_CAPTURE) = TM_COARSE_CAPTURE_VALUE;
 #endif
 #if defined(TM_COARSE_COUNTER)
-    const uint32_t coarse = *at(TM_COARSE_COUNTER);
+  const uint32_t coarse = *at(TM_COARSE_COUNTER);
 #endif
-    /* Seven instructions a read. */
-    __asm__ volatile(".syntax unified\n\t"
-                     "ldr %[first], [%[counter]]\n\t"
-                     "movs %[sum], #0\n\t"
-                     "1:\n\t"
-                     "ldr %[read], [%[counter]]\n\t"
+  /* Seven instructions a read. */
+  __asm__ volatile(
+      ".syntax unified\n\t"
+      "ldr %[first], [%[counter]]\n\t"
+      "movs %[sum], #0\n\t"
+      "1:\n\t"
+      "ldr %[read], [%[counter]]\n\t"
 #if TM_TIMER_UP
-                     "subs %[read], %[read], %[first]\n\t"
+      "subs %[read], %[read], %[first]\n\t"
 #else
-                     "subs %[read], %[first], %[read]\n\t"
+      "subs %[read], %[first], %[read]\n\t"
 #endif
-                     "lsls %[read], %[read], %[shift]\n\t"
-                     "adds %[sum], %[sum], %[read]\n\t"
-                     "nop\n\t"
-                     "subs %[left], %[left], #1\n\t"
-                     "bne 1b"
-                     : [first] "=&l"(first), [sum] "=&l"(sum), [read] "=&l"(read),
-                       [left] "+&l"(left)
-                     : [counter] "l"(TM_TIMER_COUNTER), [shift] "I"(COUNTER_SHIFT)
-                     : "cc", "memory");
-    stamp->first = first;
-    stamp->sum = sum;
+      "lsls %[read], %[read], %[shift]\n\t"
+      "adds %[sum], %[sum], %[read]\n\t"
+      "nop\n\t"
+      "subs %[left], %[left], #1\n\t"
+      "bne 1b"
+      : [first] "=&l"(first), [sum] "=&l"(sum), [read] "=&l"(read), [left] "+&l"(left)
+      : [counter] "l"(TM_TIMER_COUNTER), [shift] "I"(COUNTER_SHIFT)
+      : "cc", "memory");
+  stamp->first = first;
+  stamp->sum = sum;
 #if defined(TM_COARSE_COUNTER)
-    stamp->coarse = coarse;
+  stamp->coarse = coarse;
 #endif
 }
 
 /* Multiplies without the compiler's library, which counts as the model's code. */
-static uint64_t multiply(uint64_t left, uint32_t right)
-{
-    uint64_t product = 0;
-    while (right != 0) {
-        if ((right & 1u) != 0) {
-            product += left;
-        }
-        left <<= 1;
-        right >>= 1;
+static uint64_t multiply(uint64_t left, uint32_t right) {
+  uint64_t product = 0;
+  while (right != 0) {
+    if ((right & 1u) != 0) {
+      product += left;
     }
-    return product;
+    left <<= 1;
+    right >>= 1;
+  }
+  return product;
 }
 
 /* Instructions between two stamps. */
-static uint64_t elapsed(const struct stamp *from, const struct stamp *to)
-{
+static uint64_t elapsed(const struct stamp *from, const struct stamp *to) {
 #if TM_TIMER_UP
-    const uint32_t raw = to->first - from->first;
+  const uint32_t raw = to->first - from->first;
 #else
-    const uint32_t raw = from->first - to->first;
+  const uint32_t raw = from->first - to->first;
 #endif
-    const uint32_t ticks = (raw << COUNTER_SHIFT) >> COUNTER_SHIFT;
-    uint64_t fine = multiply(ticks, TM_TIMER_READS) + (to->sum >> COUNTER_SHIFT);
-    fine -= from->sum >> COUNTER_SHIFT;
+  const uint32_t ticks = (raw << COUNTER_SHIFT) >> COUNTER_SHIFT;
+  uint64_t fine = multiply(ticks, TM_TIMER_READS) + (to->sum >> COUNTER_SHIFT);
+  fine -= from->sum >> COUNTER_SHIFT;
 #if defined(TM_COARSE_COUNTER)
-    const uint64_t wrap = (uint64_t)TM_TIMER_READS << TM_TIMER_BITS;
-    const uint64_t coarse =
-        multiply((uint64_t)(uint32_t)(to->coarse - from->coarse) << TM_TIMER_SCALE_SHIFT,
-                 TM_COARSE_INSTRUCTIONS);
-    while (fine + wrap / 2u < coarse) {
-        fine += wrap;
-    }
+  const uint64_t wrap = (uint64_t)TM_TIMER_READS << TM_TIMER_BITS;
+  const uint64_t coarse =
+      multiply((uint64_t)(uint32_t)(to->coarse - from->coarse) << TM_TIMER_SCALE_SHIFT,
+               TM_COARSE_INSTRUCTIONS);
+  while (fine + wrap / 2u < coarse) {
+    fine += wrap;
+  }
 #endif
-    return fine >> TM_TIMER_SCALE_SHIFT;
+  return fine >> TM_TIMER_SCALE_SHIFT;
 }
 
-static void start_counter(void)
-{
-    static const uint32_t writes[][2] = TM_TIMER_START;
-    for (size_t index = 0; index < sizeof writes / sizeof writes[0]; ++index) {
-        *at(writes[index][0]) = writes[index][1];
-    }
+static void start_counter(void) {
+  static const uint32_t writes[][2] = TM_TIMER_START;
+  for (size_t index = 0; index < sizeof writes / sizeof writes[0]; ++index) {
+    *at(writes[index][0]) = writes[index][1];
+  }
 }
 
-__asm__(".syntax unified\n"
-        ".section .text.tm_calls, \"ax\", %progbits\n"
-        ".thumb\n"
-        ".globl tm_call_on_stack\n"
-        ".type tm_call_on_stack, %function\n"
-        ".thumb_func\n"
-        "tm_call_on_stack:\n\t"
-        "push {r4, lr}\n\t"
-        "mov r4, sp\n\t"
-        "mov r3, r0\n\t"
-        "mov r0, r1\n\t"
-        "mov sp, r2\n\t"
-        "blx r3\n\t"
-        "mov sp, r4\n\t"
-        "pop {r4, pc}\n"
-        ".size tm_call_on_stack, . - tm_call_on_stack\n"
-        ".globl tm_empty_call\n"
-        ".type tm_empty_call, %function\n"
-        ".thumb_func\n"
-        "tm_empty_call:\n\t"
-        "bx lr\n"
-        ".size tm_empty_call, . - tm_empty_call\n");
+__asm__(
+    ".syntax unified\n"
+    ".section .text.tm_calls, \"ax\", %progbits\n"
+    ".thumb\n"
+    ".globl tm_call_on_stack\n"
+    ".type tm_call_on_stack, %function\n"
+    ".thumb_func\n"
+    "tm_call_on_stack:\n\t"
+    "push {r4, lr}\n\t"
+    "mov r4, sp\n\t"
+    "mov r3, r0\n\t"
+    "mov r0, r1\n\t"
+    "mov sp, r2\n\t"
+    "blx r3\n\t"
+    "mov sp, r4\n\t"
+    "pop {r4, pc}\n"
+    ".size tm_call_on_stack, . - tm_call_on_stack\n"
+    ".globl tm_empty_call\n"
+    ".type tm_empty_call, %function\n"
+    ".thumb_func\n"
+    "tm_empty_call:\n\t"
+    "bx lr\n"
+    ".size tm_empty_call, . - tm_empty_call\n");
 
 #if defined(TM_PROFILE)
 #define PROLOGUE_INSTRUCTIONS 1u
-__asm__(".syntax unified\n"
-        ".section .text.tm_calls, \"ax\", %progbits\n"
-        ".thumb\n"
-        ".globl tm_two_stamps\n"
-        ".type tm_two_stamps, %function\n"
-        ".thumb_func\n"
-        "tm_two_stamps:\n\t"
-        "push {r4, lr}\n\t"
-        "movs r0, #0\n\t"
-        "bl tm_profile\n\t"
-        "movs r0, #1\n\t"
-        "bl tm_profile\n\t"
-        "movs r0, #0\n\t"
-        "pop {r4, pc}\n"
-        ".size tm_two_stamps, . - tm_two_stamps\n");
+__asm__(
+    ".syntax unified\n"
+    ".section .text.tm_calls, \"ax\", %progbits\n"
+    ".thumb\n"
+    ".globl tm_two_stamps\n"
+    ".type tm_two_stamps, %function\n"
+    ".thumb_func\n"
+    "tm_two_stamps:\n\t"
+    "push {r4, lr}\n\t"
+    "movs r0, #0\n\t"
+    "bl tm_profile\n\t"
+    "movs r0, #1\n\t"
+    "bl tm_profile\n\t"
+    "movs r0, #0\n\t"
+    "pop {r4, pc}\n"
+    ".size tm_two_stamps, . - tm_two_stamps\n");
 #endif
 
 #endif
@@ -256,12 +253,11 @@ static uint64_t instructions;
 static bool counted;
 
 /* One function for the model and for the empty call, so that both stamps cost the same. */
-static __attribute__((noinline)) tm_status count(tm_model_call call, tm_model_context *context)
-{
-    take_stamp(&before);
-    const tm_status status = tm_call_on_stack(call, context, tm_link_model_stack_top);
-    take_stamp(&after);
-    return status;
+static __attribute__((noinline)) tm_status count(tm_model_call call, tm_model_context *context) {
+  take_stamp(&before);
+  const tm_status status = tm_call_on_stack(call, context, tm_link_model_stack_top);
+  take_stamp(&after);
+  return status;
 }
 
 #if defined(TM_PROFILE)
@@ -274,68 +270,62 @@ static uint64_t first_layer_cost;
 static uint64_t layer_cost;
 
 /* The model calls this behind each layer. */
-void tm_profile(int32_t layer)
-{
-    take_stamp(&layers[layer]);
+void tm_profile(int32_t layer) {
+  take_stamp(&layers[layer]);
 }
 
-static void measure_layer_cost(tm_model_context *context)
-{
-    (void)count(tm_two_stamps, context);
-    first_layer_cost = elapsed(&before, &layers[0]) - PROLOGUE_INSTRUCTIONS;
-    layer_cost = elapsed(&layers[0], &layers[1]);
+static void measure_layer_cost(tm_model_context *context) {
+  (void)count(tm_two_stamps, context);
+  first_layer_cost = elapsed(&before, &layers[0]) - PROLOGUE_INSTRUCTIONS;
+  layer_cost = elapsed(&layers[0], &layers[1]);
 }
 
-static void report_layers(void)
-{
-    uint64_t cost = first_layer_cost;
-    const struct stamp *from = &before;
-    for (uint32_t layer = 0; layer != TM_MODEL_LAYER_COUNT; ++layer) {
-        tm_print_indexed("layer", layer, elapsed(from, &layers[layer]) - cost);
-        from = &layers[layer];
-        cost = layer_cost;
-    }
+static void report_layers(void) {
+  uint64_t cost = first_layer_cost;
+  const struct stamp *from = &before;
+  for (uint32_t layer = 0; layer != TM_MODEL_LAYER_COUNT; ++layer) {
+    tm_print_indexed("layer", layer, elapsed(from, &layers[layer]) - cost);
+    from = &layers[layer];
+    cost = layer_cost;
+  }
 }
 
 #endif
 
-void tm_measure_start(tm_model_context *context)
-{
-    start_counter();
-    (void)count(tm_empty_call, context);
-    call_cost = elapsed(&before, &after) - 1u;
+void tm_measure_start(tm_model_context *context) {
+  start_counter();
+  (void)count(tm_empty_call, context);
+  call_cost = elapsed(&before, &after) - 1u;
 #if defined(TM_PROFILE)
-    measure_layer_cost(context);
+  measure_layer_cost(context);
 #endif
-    for (uint32_t *word = tm_link_model_stack_low; word < tm_link_model_stack_top; ++word) {
-        *word = STACK_PAINT;
-    }
+  for (uint32_t *word = tm_link_model_stack_low; word < tm_link_model_stack_top; ++word) {
+    *word = STACK_PAINT;
+  }
 }
 
-tm_status tm_measure_run(tm_model_context *context)
-{
-    if (counted) {
-        return tm_call_on_stack(tm_model_run, context, tm_link_model_stack_top);
-    }
-    counted = true;
-    const tm_status status = count(tm_model_run, context);
-    instructions = elapsed(&before, &after) - call_cost;
+tm_status tm_measure_run(tm_model_context *context) {
+  if (counted) {
+    return tm_call_on_stack(tm_model_run, context, tm_link_model_stack_top);
+  }
+  counted = true;
+  const tm_status status = count(tm_model_run, context);
+  instructions = elapsed(&before, &after) - call_cost;
 #if defined(TM_PROFILE)
-    report_layers();
+  report_layers();
 #endif
-    return status;
+  return status;
 }
 
-void tm_measure_report(void)
-{
-    const uint32_t *lowest = tm_link_model_stack_low;
-    while (lowest < tm_link_model_stack_top && *lowest == STACK_PAINT) {
-        ++lowest;
-    }
-    if (lowest == tm_link_model_stack_low) {
-        tm_port_print("error the model's stack overflows\n");
-        tm_port_exit(1);
-    }
-    tm_print_figure("stack", (uint64_t)((uintptr_t)tm_link_model_stack_top - (uintptr_t)lowest));
-    tm_print_figure("instructions", instructions);
+void tm_measure_report(void) {
+  const uint32_t *lowest = tm_link_model_stack_low;
+  while (lowest < tm_link_model_stack_top && *lowest == STACK_PAINT) {
+    ++lowest;
+  }
+  if (lowest == tm_link_model_stack_low) {
+    tm_port_print("error the model's stack overflows\n");
+    tm_port_exit(1);
+  }
+  tm_print_figure("stack", (uint64_t)((uintptr_t)tm_link_model_stack_top - (uintptr_t)lowest));
+  tm_print_figure("instructions", instructions);
 }

@@ -7,44 +7,37 @@
 
 void tm_start(void);
 
-static void fault(void)
-{
-    tm_port_print("error the core took a fault\n");
-    tm_port_exit(1);
+static void fault(void) {
+  tm_port_print("error the core took a fault\n");
+  tm_port_exit(1);
 }
 
 typedef void (*handler)(void);
 
 union vector {
-    uint32_t *stack;
-    handler handler;
+  uint32_t *stack;
+  handler handler;
 };
 
 __attribute__((section(".tm_vectors"), used)) static const union vector vectors[16] = {
-    {.stack = tm_link_stack_top},
-    {.handler = tm_start},
-    {.handler = fault}, /* NMI */
-    {.handler = fault}, /* hard fault */
-    {.handler = fault}, /* memory management */
-    {.handler = fault}, /* bus */
-    {.handler = fault}, /* usage */
-    {.handler = fault}, /* secure */
-    {.handler = fault},
-    {.handler = fault},
-    {.handler = fault},
-    {.handler = fault}, /* SVC */
-    {.handler = fault}, /* debug */
-    {.handler = fault},
-    {.handler = fault}, /* PendSV */
-    {.handler = fault}, /* SysTick */
+    {.stack = tm_link_stack_top}, {.handler = tm_start}, {.handler = fault}, /* NMI */
+    {.handler = fault},                                                      /* hard fault */
+    {.handler = fault},                                                      /* memory management */
+    {.handler = fault},                                                      /* bus */
+    {.handler = fault},                                                      /* usage */
+    {.handler = fault},                                                      /* secure */
+    {.handler = fault},           {.handler = fault},    {.handler = fault},
+    {.handler = fault},                               /* SVC */
+    {.handler = fault},                               /* debug */
+    {.handler = fault},           {.handler = fault}, /* PendSV */
+    {.handler = fault},                               /* SysTick */
 };
 
-void tm_start(void)
-{
+void tm_start(void) {
 #if defined(__ARM_FP) || defined(__ARM_FEATURE_MVE)
-    CPACR |= CPACR_CP10_CP11;
-    __asm__ volatile("dsb\n\tisb" ::: "memory");
+  CPACR |= CPACR_CP10_CP11;
+  __asm__ volatile("dsb\n\tisb" ::: "memory");
 #endif
-    tm_start_memory();
-    (void)main();
+  tm_start_memory();
+  (void)main();
 }

@@ -19,4 +19,6 @@ def argv(program: str) -> tuple[str, ...]:
 
 def run(program: Path, folder: Path, *, timeout: float, halt: Halt) -> Ended:
     """Runs ``program`` in ``folder`` for at most ``timeout`` seconds."""
-    return run_process(argv(str(program.resolve())), folder, timeout=timeout, settings=SETTINGS, halt=halt)
+    return run_process(
+        argv(str(program.resolve())), folder, timeout=timeout, settings=SETTINGS, halt=halt
+    )

@@ -231,9 +231,7 @@ class _Collector:
         spatial = bool(views)
         params = tuple((name, self._param(value)) for name, value in call.params.items())
         prefix = step.scratch
-        scratch = (
-            f"arena + {self.plan.placement.offsets[prefix]}" if prefix is not None else "NULL"
-        )
+        scratch = f"arena + {self.plan.placement.offsets[prefix]}" if prefix is not None else "NULL"
         source = ", ".join(_typed(graph, value) for value in node.inputs if value)
         target = ", ".join(_typed(graph, value) for value in node.outputs)
         return StepFacts(
@@ -339,9 +337,7 @@ def number_lines(array: np.ndarray) -> tuple[str, ...]:
         texts = [_INT8[x] for x in flat.tolist()]
     else:
         texts = [_integer(int(x)) for x in flat.tolist()]
-    return tuple(
-        ", ".join(texts[start : start + LINE]) for start in range(0, len(texts), LINE)
-    )
+    return tuple(", ".join(texts[start : start + LINE]) for start in range(0, len(texts), LINE))
 
 
 _INT8 = {x: str(x) for x in range(-128, 128)}
@@ -356,4 +352,3 @@ def _comment(text: str) -> str:
     text = "".join(c if " " <= c <= "~" else "_" for c in " ".join(text.split()))
     text = text.replace("\\", "/").replace("*/", "* /").replace("/*", "/ *").replace("??", "? ?")
     return text if len(text) <= 200 else f"{text[:197]}..."
-

@@ -62,9 +62,7 @@ def wrap32(x: np.ndarray) -> np.ndarray:
     return np.asarray(x, np.int64).astype(np.int32).astype(np.int64)
 
 
-def scale_fixed(
-    x: np.ndarray, multiplier: np.ndarray | int, shift: np.ndarray | int
-) -> np.ndarray:
+def scale_fixed(x: np.ndarray, multiplier: np.ndarray | int, shift: np.ndarray | int) -> np.ndarray:
     """x * multiplier * 2**(shift - 31) (TFLite MultiplyByQuantizedMultiplier)."""
     shift = np.asarray(shift, np.int64)
     left = np.maximum(shift, 0)

@@ -100,9 +100,7 @@ class Conv2D(Op):
         y = np.clip(rescale(acc, self.rescale) + kind.zero_point, low, high)
         return (y.astype(kind.dtype.numpy),)
 
-    def _correlate(
-        self, x: np.ndarray, weights: np.ndarray, shape: tuple[int, ...]
-    ) -> np.ndarray:
+    def _correlate(self, x: np.ndarray, weights: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         top, left, bottom, right = self.pad
         batch, height, width, _ = shape
         _, kh, kw, group_in = weights.shape

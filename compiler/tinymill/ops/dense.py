@@ -128,7 +128,11 @@ class FullyConnected(Op):
     @classmethod
     def examples(cls) -> Iterator[Example]:
         rng = np.random.default_rng(2)
-        for shape, outs, flatten in (((1, 20), 7, False), ((3, 2, 5), 4, False), ((2, 2, 5), 3, True)):
+        for shape, outs, flatten in (
+            ((1, 20), 7, False),
+            ((3, 2, 5), 4, False),
+            ((2, 2, 5), 3, True),
+        ):
             depth = 10 if flatten else shape[-1]
             kind = TensorType((outs, depth), DType.FLOAT32)
             x = TensorType(shape, DType.FLOAT32)

@@ -40,9 +40,7 @@ class Pad(Op):
             max(a, b) >= n for a, b, n in zip(self.before, self.after, x.shape, strict=True)
         ):
             raise InvalidModel(f"reflection by {self.before}, {self.after} on {x.shape}")
-        shape = tuple(
-            n + a + b for n, a, b in zip(x.shape, self.before, self.after, strict=True)
-        )
+        shape = tuple(n + a + b for n, a, b in zip(x.shape, self.before, self.after, strict=True))
         return (TensorType(shape, x.dtype),)
 
     def reference(

@@ -60,9 +60,7 @@ class Pool(Op):
         """One array of the output's shape for each tap of the window."""
         top, left, bottom, right = self.pad
         _, height, width, _ = types.output.shape
-        padded = np.pad(
-            x, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=fill
-        )
+        padded = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=fill)
         for ky in range(self.window[0]):
             for kx in range(self.window[1]):
                 yield padded[

@@ -260,7 +260,9 @@ def _dequantize(node: Any) -> None:
     node.add(Dequantize(), node.inputs[:1])
 
 
-def _parameters(node: Any, scale_at: int, zero_at: int, rank: int, axis: int) -> tuple[Quant, DType]:
+def _parameters(
+    node: Any, scale_at: int, zero_at: int, rank: int, axis: int
+) -> tuple[Quant, DType]:
     """Quantisation from two inputs of an ONNX node, and the integers' type by the zero point."""
     scale = node.constant(scale_at).ravel().astype(np.float32)
     if node.has(zero_at):

@@ -62,7 +62,11 @@ class Transpose(Op):
     @classmethod
     def examples(cls) -> Iterator[Example]:
         for dtype in (DType.FLOAT32, DType.INT8, DType.INT16):
-            for shape, order in (((2, 3, 4, 5), (0, 3, 1, 2)), ((3, 5), (1, 0)), ((2, 3, 4), (2, 0, 1))):
+            for shape, order in (
+                ((2, 3, 4, 5), (0, 3, 1, 2)),
+                ((3, 5), (1, 0)),
+                ((2, 3, 4), (2, 0, 1)),
+            ):
                 x = TensorType(shape, dtype)
                 op = cls(order)
                 yield Example(op, Types((x,), op.infer((x,))))

@@ -98,14 +98,10 @@ def fold_flatten(graph: Graph) -> Graph:
         shape = graph.type(turn.outputs[0]).shape[1:]
         order = [turn.op.order.index(axis) for axis in range(1, len(turn.op.order))]
         turned = weights.reshape(-1, *shape).transpose(0, *order).reshape(weights.shape)
-        name = builder.constant(
-            np.ascontiguousarray(turned), stem=node.inputs[1], quant=kind.quant
-        )
+        name = builder.constant(np.ascontiguousarray(turned), stem=node.inputs[1], quant=kind.quant)
         (flat,) = builder.add(
             Reshape(graph.type(flatten.outputs[0]).shape), [turn.inputs[0]], name=flatten.name,
             quants=[graph.type(turn.inputs[0]).quant],
         )  # fmt: skip
-        builder.nodes.append(
-            Node(node.op, (flat, name, *node.inputs[2:]), node.outputs, node.name)
-        )
+        builder.nodes.append(Node(node.op, (flat, name, *node.inputs[2:]), node.outputs, node.name))
     return builder.finish()

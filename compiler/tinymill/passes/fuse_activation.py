@@ -46,9 +46,7 @@ def _takes_clamp(op: Op) -> bool:
     return not op.movement and is_dataclass(op) and any(f.name == "clamp" for f in fields(op))
 
 
-def _both(
-    first: tuple[float, float] | None, second: tuple[float, float]
-) -> tuple[float, float]:
+def _both(first: tuple[float, float] | None, second: tuple[float, float]) -> tuple[float, float]:
     """clip(clip(x, *first), *second) as one clip."""
     if first is None:
         return second

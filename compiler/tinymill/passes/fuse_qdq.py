@@ -41,9 +41,7 @@ def _only_quantize(graph: Graph, node: Node) -> Node | None:
     return readers[0]
 
 
-def _integer_node(
-    graph: Graph, builder: GraphBuilder, node: Node, quantize: Node
-) -> Node | None:
+def _integer_node(graph: Graph, builder: GraphBuilder, node: Node, quantize: Node) -> Node | None:
     inputs: list[str] = []
     for index, value in enumerate(node.inputs):
         source = graph.producers.get(value)
@@ -114,5 +112,3 @@ def _without_overflow(bias: np.ndarray, graph: Graph, weights: str) -> np.ndarra
     spans = np.abs(array.astype(np.int64) - zeros).sum(axis=tuple(range(1, array.ndim)))
     room = np.maximum((1 << 31) - 1 - 256 * spans, 0)
     return np.clip(bias.astype(np.int64), -room, room).astype(np.int32)
-
-

@@ -38,9 +38,7 @@ def layout(graph: Graph) -> Graph:
 def _moved(graph: Graph) -> int:
     """Elements that the remaining transposes move."""
     return sum(
-        graph.type(node.outputs[0]).count
-        for node in graph.nodes
-        if isinstance(node.op, Transpose)
+        graph.type(node.outputs[0]).count for node in graph.nodes if isinstance(node.op, Transpose)
     )
 
 
@@ -202,5 +200,3 @@ class _Mover:
 
 def _inverse(order: Sequence[int]) -> Order:
     return tuple(order.index(axis) for axis in range(len(order)))
-
-

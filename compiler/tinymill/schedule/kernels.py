@@ -57,9 +57,7 @@ class Kernel:
 
 def facts_of(call: KernelCall) -> dict[str, int | float]:
     """The numbers a kernel may be chosen by."""
-    numbers = {
-        name: value for name, value in call.params.items() if isinstance(value, int | float)
-    }
+    numbers = {name: value for name, value in call.params.items() if isinstance(value, int | float)}
     return {**numbers, **call.facts}
 
 
@@ -67,9 +65,7 @@ def facts_of(call: KernelCall) -> dict[str, int | float]:
 def kernel_table() -> tuple[Kernel, ...]:
     """All kernels, in the order in which they are tried."""
     rows = tomllib.loads((share("runtime_c") / "kernels.toml").read_text())["kernel"]
-    return tuple(
-        Kernel(**{**row, "features": frozenset(row.get("features", ()))}) for row in rows
-    )
+    return tuple(Kernel(**{**row, "features": frozenset(row.get("features", ()))}) for row in rows)
 
 
 def choose(call: KernelCall, features: Iterable[str]) -> Kernel:

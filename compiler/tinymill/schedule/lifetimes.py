@@ -96,8 +96,9 @@ def _lag(graph: Graph, node: Node, value: str, window: Window) -> int:
     if window is POINT:
         grow = output.dtype.size - source.dtype.size
         return max(0, output.count * grow)
-    in_row, out_row = _row_bytes(source.shape, source.dtype.size), _row_bytes(
-        output.shape, output.dtype.size
+    in_row, out_row = (
+        _row_bytes(source.shape, source.dtype.size),
+        _row_bytes(output.shape, output.dtype.size),
     )
     if source.shape[0] != 1:
         return source.bytes + output.bytes
@@ -110,4 +111,3 @@ def _lag(graph: Graph, node: Node, value: str, window: Window) -> int:
 
 def _row_bytes(shape: tuple[int, ...], size: int) -> int:
     return shape[2] * shape[3] * size
-

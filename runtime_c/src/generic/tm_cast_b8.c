@@ -39,8 +39,7 @@ static void tm_cast_write(uint8_t *out, int32_t size, int64_t x) {
   }
 }
 
-static tm_status tm_cast_b8(const tm_cast_b8_params *p, const void *in, void *out,
-                            void *scratch) {
+static tm_status tm_cast_b8(const tm_cast_b8_params *p, const void *in, void *out, void *scratch) {
   const uint8_t *from = (const uint8_t *)in;
   uint8_t *to = (uint8_t *)out;
   (void)scratch;

@@ -7,9 +7,9 @@
 
 /* The taps of one kernel row: those outside the map read the pad row, those inside lie side by
  * side where the convolution is neither dilated nor grouped. */
-static inline int32_t tm_conv2d_row_s8(const tm_conv2d_s8_params *p, int32_t acc,
-                                       const int8_t *row, const int8_t *pad, const int8_t *w,
-                                       int32_t x0, int32_t offset, int32_t zero) {
+static inline int32_t tm_conv2d_row_s8(const tm_conv2d_s8_params *p, int32_t acc, const int8_t *row,
+                                       const int8_t *pad, const int8_t *w, int32_t x0,
+                                       int32_t offset, int32_t zero) {
   int32_t kx = 0;
   while (kx < p->kernel_w) {
     const int32_t ix = x0 + kx * p->dilation_w;

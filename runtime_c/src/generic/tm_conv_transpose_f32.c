@@ -2,8 +2,8 @@
 #include "tm_conv_transpose.h"
 
 static tm_status tm_conv_transpose_f32(const tm_conv_transpose_f32_params *p, const tm_rows *in,
-                                      const float *weights, const float *bias, const tm_rows *out,
-                                      const tm_part *part, void *scratch) {
+                                       const float *weights, const float *bias, const tm_rows *out,
+                                       const tm_part *part, void *scratch) {
   (void)scratch;
   for (int32_t oy = part->row0; oy < part->row1; ++oy) {
     float *y = (float *)tm_row_out(out, oy);
@@ -12,8 +12,8 @@ static tm_status tm_conv_transpose_f32(const tm_conv_transpose_f32_params *p, co
         const int32_t first = (o / p->group_out) * p->group_in;
         float acc = bias[o];
         for (int32_t ky = 0; ky < p->kernel_h; ++ky) {
-          const int32_t iy = tm_conv_transpose_place(oy + p->pad_top - ky * p->dilation_h,
-                                                     p->stride_h, in->rows);
+          const int32_t iy =
+              tm_conv_transpose_place(oy + p->pad_top - ky * p->dilation_h, p->stride_h, in->rows);
           const float *row = iy < 0 ? NULL : (const float *)tm_row(in, iy);
           for (int32_t kx = 0; kx < p->kernel_w && row != NULL; ++kx) {
             const int32_t ix = tm_conv_transpose_place(ox + p->pad_left - kx * p->dilation_w,

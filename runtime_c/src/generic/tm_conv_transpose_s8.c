@@ -3,8 +3,8 @@
 #include "tm_rescale.h"
 
 static tm_status tm_conv_transpose_s8(const tm_conv_transpose_s8_params *p, const tm_rows *in,
-                                      const int8_t *weights, const int32_t *bias, const tm_rows *out,
-                                      const tm_part *part, void *scratch) {
+                                      const int8_t *weights, const int32_t *bias,
+                                      const tm_rows *out, const tm_part *part, void *scratch) {
   (void)scratch;
   for (int32_t oy = part->row0; oy < part->row1; ++oy) {
     int8_t *y = (int8_t *)tm_row_out(out, oy);
@@ -13,8 +13,8 @@ static tm_status tm_conv_transpose_s8(const tm_conv_transpose_s8_params *p, cons
         const int32_t first = (o / p->group_out) * p->group_in;
         int32_t acc = bias[o];
         for (int32_t ky = 0; ky < p->kernel_h; ++ky) {
-          const int32_t iy = tm_conv_transpose_place(oy + p->pad_top - ky * p->dilation_h,
-                                                     p->stride_h, in->rows);
+          const int32_t iy =
+              tm_conv_transpose_place(oy + p->pad_top - ky * p->dilation_h, p->stride_h, in->rows);
           const int8_t *row = iy < 0 ? NULL : (const int8_t *)tm_row(in, iy);
           for (int32_t kx = 0; kx < p->kernel_w && row != NULL; ++kx) {
             const int32_t ix = tm_conv_transpose_place(ox + p->pad_left - kx * p->dilation_w,

@@ -20,7 +20,8 @@ static tm_status tm_dwconv2d_s8(const tm_conv2d_s8_params *p, const tm_rows *in,
           const int8_t *row = (const int8_t *)tm_row(in, iy);
           for (int32_t kx = 0; kx < p->kernel_w; ++kx) {
             const int32_t ix = x0 + kx * p->dilation_w;
-            const int8_t *x = ix < 0 || ix >= p->in_w ? (const int8_t *)in->pad : row + ix * channels;
+            const int8_t *x =
+                ix < 0 || ix >= p->in_w ? (const int8_t *)in->pad : row + ix * channels;
             acc += x[c] * (*w - zero);
             w += channels;
           }

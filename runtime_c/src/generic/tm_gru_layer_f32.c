@@ -1,10 +1,9 @@
 /* Plain GRU of floats. */
 #include "tm_recurrent.h"
 
-static tm_status tm_gru_layer_f32(const tm_gru_layer_f32_params *p, const float *x,
-                                  const float *w, const float *r, const float *bias,
-                                  const float *first_h, float *y, float *last_h,
-                                  void *scratch) {
+static tm_status tm_gru_layer_f32(const tm_gru_layer_f32_params *p, const float *x, const float *w,
+                                  const float *r, const float *bias, const float *first_h, float *y,
+                                  float *last_h, void *scratch) {
   const int32_t size = p->hidden;
   const int32_t gates = 3 * size;
   float *h = (float *)scratch;

@@ -57,8 +57,7 @@ static tm_status tm_lstm_s8(const tm_lstm_s8_params *p, const int8_t *in, const 
               tm_lstm_dot(recurrent_bias[row], hidden, recurrent + row * p->units, p->units);
           gate[k] = tm_lstm_clamp(
               tm_lstm_clamp(tm_scale_fixed(a, p->input_multiplier[k], p->input_shift[k])) +
-              tm_lstm_clamp(
-                  tm_scale_fixed(b, p->recurrent_multiplier[k], p->recurrent_shift[k])));
+              tm_lstm_clamp(tm_scale_fixed(b, p->recurrent_multiplier[k], p->recurrent_shift[k])));
         }
         gate[0] = tm_lstm_sigmoid(p->sigmoid, gate[0]);
         gate[1] = tm_lstm_sigmoid(p->sigmoid, gate[1]);

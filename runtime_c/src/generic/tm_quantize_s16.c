@@ -3,7 +3,7 @@
 #include "tm_rescale.h"
 
 static tm_status tm_quantize_s16(const tm_quantize_params *p, const float *in, int16_t *out,
-                                void *scratch) {
+                                 void *scratch) {
   (void)scratch;
   for (int32_t i = 0; i < p->count; ++i) {
     const float x = in[i] / p->scale;

@@ -3,7 +3,7 @@
 #include "tm_rescale.h"
 
 static tm_status tm_requantize_s16_s32(const tm_requantize_params *p, const int16_t *in,
-                                      int32_t *out, void *scratch) {
+                                       int32_t *out, void *scratch) {
   (void)scratch;
   for (int32_t i = 0; i < p->count; ++i) {
     const int32_t y = tm_scale_fixed(in[i] - p->in_zero, p->multiplier, p->shift);

@@ -2,8 +2,8 @@
 #include "tm_quantize.h"
 #include "tm_rescale.h"
 
-static tm_status tm_requantize_s8_s8(const tm_requantize_params *p, const int8_t *in,
-                                      int8_t *out, void *scratch) {
+static tm_status tm_requantize_s8_s8(const tm_requantize_params *p, const int8_t *in, int8_t *out,
+                                     void *scratch) {
   (void)scratch;
   for (int32_t i = 0; i < p->count; ++i) {
     const int32_t y = tm_scale_fixed(in[i] - p->in_zero, p->multiplier, p->shift);

@@ -2,7 +2,7 @@
 #include "tm_resize.h"
 
 static tm_status tm_resize_bilinear_f32(const tm_resize_bilinear_f32_params *p, const tm_rows *in,
-                                       const tm_rows *out, const tm_part *part, void *scratch) {
+                                        const tm_rows *out, const tm_part *part, void *scratch) {
   const float one = 1.0f;
   (void)scratch;
   for (int32_t oy = part->row0; oy < part->row1; ++oy) {

@@ -17,8 +17,8 @@ static tm_status tm_resize_bilinear_s8(const tm_resize_bilinear_s8_params *p, co
       const int8_t *e = bottom + p->columns[2 * ox + 1] * p->channels;
       const int32_t w = p->column_weights[ox];
       for (int32_t c = 0; c < p->channels; ++c) {
-        const int32_t sum = (a[c] * (one - w) + b[c] * w) * (one - v) +
-                            (d[c] * (one - w) + e[c] * w) * v;
+        const int32_t sum =
+            (a[c] * (one - w) + b[c] * w) * (one - v) + (d[c] * (one - w) + e[c] * w) * v;
         const int32_t half = sum > 0 ? 1 << 19 : -(1 << 19);
         *y++ = (int8_t)((sum + half) / (1 << 20));
       }

@@ -1,10 +1,9 @@
 /* Plain recurrent layer of floats. */
 #include "tm_recurrent.h"
 
-static tm_status tm_rnn_layer_f32(const tm_rnn_layer_f32_params *p, const float *x,
-                                  const float *w, const float *r, const float *bias,
-                                  const float *first_h, float *y, float *last_h,
-                                  void *scratch) {
+static tm_status tm_rnn_layer_f32(const tm_rnn_layer_f32_params *p, const float *x, const float *w,
+                                  const float *r, const float *bias, const float *first_h, float *y,
+                                  float *last_h, void *scratch) {
   const int32_t size = p->hidden;
   float *h = (float *)scratch;
   float *g = h + size;

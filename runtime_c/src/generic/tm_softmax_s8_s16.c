@@ -3,7 +3,7 @@
 #include "tm_softmax.h"
 
 static tm_status tm_softmax_s8_s16(const tm_softmax_s8_params *p, const int8_t *in, int16_t *out,
-                                  void *scratch) {
+                                   void *scratch) {
   (void)scratch;
   for (int32_t r = 0; r < p->rows; ++r) {
     int32_t most = in[0];

@@ -1,4 +1,4 @@
 /* x * x. No scratch. */
 #include "tm_unary.h"
 
-TM_UNARY_KERNEL(tm_square_f32, x * x)
+TM_UNARY_KERNEL(tm_square_f32, x *x)
