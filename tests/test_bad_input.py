@@ -436,6 +436,27 @@ def test_stopped_by_a_signal(tmp_path: Path, number: int, code: int) -> None:
     assert listing(tmp_path) == ["good.onnx"]
 
 
+def test_ctrl_c_stops_compilers(tmp_path: Path, good: Path) -> None:
+    """It comes to the main thread alone, while others wait for compilers."""
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    slow = tmp_path / "slow"
+    slow.write_text(f"#!/bin/sh\necho started >> '{tmp_path}/log'\nsleep 40\n")
+    slow.chmod(0o755)
+    with subprocess.Popen(
+        [sys.executable, "-m", "tinymill", "run", str(good), "-i", "pattern", "--cc", str(slow)],
+        env={**os.environ, "TMPDIR": str(folder)}, text=True, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        assert process.stderr is not None
+        while not (tmp_path / "log").is_file() and process.poll() is None:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        started = time.monotonic()
+        assert process.stderr.read() == "tinymill: interrupted\n"
+        assert process.wait(30) == 130 and time.monotonic() - started < 20
+    assert not list(folder.iterdir())
+
+
 # -- arguments --------------------------------------------------------------------------------
 
 

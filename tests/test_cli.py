@@ -10,6 +10,7 @@ import zlib
 
 import numpy as np
 import pytest
+
 from conftest import ROOT, need_tool
 
 MODEL = ROOT / "examples" / "fashion_mnist" / "fashion_mnist_int8.onnx"

@@ -7,9 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from conftest import ROOT, absent, need_tool
-
 import tinymill
+from conftest import ROOT, absent, need_tool
 
 EXAMPLE = ROOT / "examples" / "fashion_mnist"
 MODEL = EXAMPLE / "fashion_mnist_int8.onnx"

@@ -5,10 +5,11 @@ anything of tinymill: exact integer sums, M = float32(float64(s_x) * s_w / s_y),
 q = saturate(rint(float32(acc) * M) + zero_point); additions in float32.
 
 ONNX Runtime computes these convolutions in float32, or in integers with s_x * s_w multiplied in
-float32 where the definition has float64, so now and then a sum that lies almost between two integers (2 of a
-million) goes to the other one. Layer by layer that is all that differs. Through 50 layers one such byte changes some of the next,
-and most pictures end with some logits off by a step or a few; winners that lead by less can
-change, as they do between ONNX Runtime's own optimisation levels.
+float32 where the definition has float64, so now and then a sum that lies almost between two
+integers (2 of a million) goes to the other one. Layer by layer that is all that differs. Through
+50 layers one such byte changes some of the next, and most pictures end with some logits off by a
+step or a few; winners that lead by less can change, as they do between ONNX Runtime's own
+optimisation levels.
 """
 
 from __future__ import annotations

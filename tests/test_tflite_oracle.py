@@ -9,9 +9,9 @@ from contract import run_on_host
 
 pytest.importorskip("tflite_micro")
 
-from tflite_builder import TfliteBuilder
 from tflite_micro.python.tflite_micro import runtime
 
+from tflite_builder import TfliteBuilder
 from tinymill.frontends.tflite import read_tflite
 from tinymill.ir import DType, Graph, interpret, verify
 

@@ -142,7 +142,8 @@ def compile_command(
 @app.command("run")
 def run_command(
     model: Annotated[
-        Path, typer.Argument(help="a model file, or a folder that compile wrote", show_default=False)
+        Path,
+        typer.Argument(help="a model file, or a folder that compile wrote", show_default=False),
     ],
     inputs: Annotated[
         list[str],
@@ -177,9 +178,7 @@ def run_command(
     sanitize: Annotated[
         bool, typer.Option("--sanitize", help="host: address and undefined-behaviour sanitizers")
     ] = False,
-    mean: Annotated[
-        float | None, typer.Option(help="images: real = (pixel - mean) / std")
-    ] = None,
+    mean: Annotated[float | None, typer.Option(help="images: real = (pixel - mean) / std")] = None,
     std: Annotated[float | None, typer.Option(help="images: see --mean")] = None,
     resize: Annotated[
         bool, typer.Option("--resize", help="scale images to the model's size")
@@ -454,9 +453,7 @@ def _show_run(result: RunResult, labels: Sequence[str] | None) -> None:
     stack = "-" if ram.stack is None else f"{ram.stack:,}"
     if result.instructions is not None:
         out.print(f"instructions {result.instructions:,}")
-    out.print(
-        f"RAM   {ram.total:,} = arena {ram.arena:,} + static {ram.static:,} + stack {stack}"
-    )
+    out.print(f"RAM   {ram.total:,} = arena {ram.arena:,} + static {ram.static:,} + stack {stack}")
     out.print(f"flash {flash.total:,} = code {flash.code:,} + weights {flash.weights:,}")
     out.print(f"output crc32 {result.output_crc32}")
 
@@ -473,5 +470,3 @@ def _print_plain(table: Table) -> None:
 def _short(name: str, most: int = 48) -> str:
     name = " ".join(name.split())
     return one_line(name if len(name) <= most else f"...{name[3 - most :]}", 4 * most)
-
-

@@ -208,9 +208,7 @@ def _typed(array: np.ndarray, end: End, at: str) -> np.ndarray:
             hint="quantise it, or run with --io float",
         )
     limits = np.iinfo(end.dtype) if end.dtype.kind in "iu" else None
-    if limits is not None and array.size and (
-        array.min() < limits.min or array.max() > limits.max
-    ):
+    if limits is not None and array.size and (array.min() < limits.min or array.max() > limits.max):
         raise InvalidInput(f"values outside the range of {end.dtype}", at=at)
     return array.astype(end.dtype)
 
@@ -271,5 +269,7 @@ def _picture_shape(end: End, path: Path) -> tuple[int, int, int, bool]:
         if shape[1] in (1, 3):
             return shape[2], shape[3], shape[1], True
     raise InvalidInput(
-        f"the input '{end.name}' of shape {list(shape)} is no picture", at=str(path), hint="use .npy"
+        f"the input '{end.name}' of shape {list(shape)} is no picture",
+        at=str(path),
+        hint="use .npy",
     )

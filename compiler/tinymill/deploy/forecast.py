@@ -6,7 +6,6 @@ Builds the project without its weights (their size is known), which takes a seco
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +16,10 @@ import networkx as nx
 from tinymill.boards import Board
 from tinymill.deploy import toolchain
 from tinymill.deploy.build import TIMEOUT, compile_argv, link_argv
+from tinymill.deploy.process import run_process
 from tinymill.deploy.recipe import Recipe, recipe
 from tinymill.deploy.size import object_sizes, program_sizes
+from tinymill.errors import TinymillError
 
 _NODE = re.compile(r'^node: \{ title: "([^"]+)"')
 _STACK = re.compile(r"\\n(\d+) bytes \((\w+)")
@@ -37,22 +38,26 @@ class Forecast:
 
 
 def forecast(files: Mapping[str, str], board: Board, model: str) -> Forecast | None:
-    """The figures of a project that is not written yet; None where its compiler is missing.
+    """The figures of a project that is not written yet; None where they can't be had (its
+    compiler is missing or refuses it, the temporary folder is full).
 
     ``files`` are the project's, path -> text.
     """
-    if toolchain.compiler_name(board)[0] in toolchain.missing(board):
+    try:
+        if toolchain.compiler_name(board)[0] in toolchain.missing(board):
+            return None
+        command = toolchain.compiler(board)
+        steps = recipe(board, model)
+        with TemporaryDirectory(prefix="tinymill-") as name:
+            project, folder = Path(name) / "project", Path(name) / "build"
+            for path, text in files.items():
+                if not path.endswith("_weights.c"):
+                    target = project / path
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    target.write_text(text)
+            return _measured(command, steps, board, model, project, folder)
+    except (OSError, TinymillError):
         return None
-    command = toolchain.compiler(board)
-    steps = recipe(board, model)
-    with TemporaryDirectory(prefix="tinymill-") as name:
-        project, folder = Path(name) / "project", Path(name) / "build"
-        for path, text in files.items():
-            if not path.endswith("_weights.c"):
-                target = project / path
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_text(text)
-        return _measured(command, steps, board, model, project, folder)
 
 
 def _measured(
@@ -88,11 +93,7 @@ def _measured(
 
 
 def _run(argv: tuple[str, ...], folder: Path) -> bool:
-    done = subprocess.run(
-        argv, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT,
-        check=False,
-    )  # fmt: skip
-    return done.returncode == 0
+    return run_process(argv, folder, timeout=TIMEOUT).code == 0
 
 
 def deepest(text: str, entry: str) -> int | None:

@@ -41,7 +41,7 @@ class Halt:
         with self._lock:
             if self._stopped:
                 raise ToolFailed(f"{argv[0]} was not started: interrupted")
-            process = subprocess.Popen(argv, process_group=0, **options)
+            process: subprocess.Popen[bytes] = subprocess.Popen(argv, process_group=0, **options)
             self._running.add(process)
             return process
 

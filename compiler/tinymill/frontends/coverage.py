@@ -7,9 +7,7 @@ from collections.abc import Container, Iterable
 from ..errors import UnsupportedOp
 
 
-def check_supported(
-    nodes: Iterable[tuple[str, str]], known: Container[str], source: str
-) -> None:
+def check_supported(nodes: Iterable[tuple[str, str]], known: Container[str], source: str) -> None:
     """Raises ``UnsupportedOp`` naming every op that is not ``known``, and where it stands.
 
     ``nodes`` are (op, name of the node) in order, ``source`` is the format's name.

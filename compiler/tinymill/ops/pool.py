@@ -117,8 +117,10 @@ class MaxPool(Pool):
     @classmethod
     def examples(cls) -> Iterator[Example]:
         for op in (
-            cls((2, 2), (2, 2)), cls((3, 3), (1, 1), (1, 1, 1, 1)), cls((3, 2), (2, 1), (1, 0, 1, 1))
-        ):  # fmt: skip
+            cls((2, 2), (2, 2)),
+            cls((3, 3), (1, 1), (1, 1, 1, 1)),
+            cls((3, 2), (2, 1), (1, 0, 1, 1)),
+        ):
             for dtype in (DType.FLOAT32, DType.INT8):
                 quant = None if dtype is DType.FLOAT32 else Quant((0.1,), (-3,))
                 x = TensorType((1, 7, 6, 5), dtype, quant)
