@@ -3,63 +3,71 @@
 # install (no root, no sudo) it says what is missing and succeeds: the host part works without.
 set -u
 
+want=${1:-demo}
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-want=${1:-demo}
-missing=""
-absent=""
 
-need() { # program, package [package ...]: the first package list that the system knows is taken
+need() { # program, then the packages that bring it
   program=$1
   shift
   command -v "$program" >/dev/null 2>&1 && return
   absent="$absent $program"
-  missing="$missing $*"
+  packages="$packages $*"
 }
 
-need arm-none-eabi-gcc gcc-arm-none-eabi libnewlib-arm-none-eabi
-need qemu-system-arm qemu-system-arm
-if [ "$want" = test ]; then
+collect() { # sets what is absent and the packages that would bring it
+  absent=""
+  packages=""
+  need arm-none-eabi-gcc gcc-arm-none-eabi libnewlib-arm-none-eabi
+  need qemu-system-arm qemu-system-arm
+  [ "$want" = test ] || return 0
   need clang clang
   need g++ g++
   need riscv64-unknown-elf-gcc gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf
-  need qemu-system-riscv32 qemu-system-misc
-  [ -d /usr/share/datasets/fashion-mnist ] || {
-    absent="$absent dataset-fashion-mnist"
-    missing="$missing dataset-fashion-mnist"
-  }
-fi
-[ -n "$missing" ] || exit 0
+  # newer systems keep QEMU's RISC-V machines in a package of their own
+  if apt-cache show qemu-system-riscv >/dev/null 2>&1; then
+    need qemu-system-riscv32 qemu-system-riscv
+  else
+    need qemu-system-riscv32 qemu-system-misc
+  fi
+  if [ ! -d /usr/share/datasets/fashion-mnist ]; then
+    absent="$absent fashion-mnist"
+    packages="$packages dataset-fashion-mnist"
+  fi
+  # clang's sanitizers are a package of their own, named after its version
+  if command -v clang >/dev/null 2>&1 &&
+    ! echo 'int main(void){return 0;}' |
+      clang -fsanitize=address -x c - -o "$log" >/dev/null 2>&1; then
+    absent="$absent clang's-sanitizers"
+    packages="$packages libclang-rt-$(clang -dumpversion | cut -d. -f1)-dev"
+  fi
+}
 
+collect
+[ -n "$absent" ] || exit 0
+as_root=none
 if [ "$(id -u)" = 0 ]; then
   as_root=""
 elif command -v sudo >/dev/null 2>&1 && sudo -n true 2>/dev/null; then
   as_root="sudo"
-else
-  as_root="none"
 fi
 if [ "$as_root" != none ] && command -v apt-get >/dev/null 2>&1; then
-  echo "installing:$missing"
   export DEBIAN_FRONTEND=noninteractive
-  # newer systems keep QEMU's RISC-V machines in a package of their own
   $as_root apt-get update -qq || true
-  for package in $missing; do
-    if [ "$package" = qemu-system-misc ] && apt-cache show qemu-system-riscv >/dev/null 2>&1; then
-      package=qemu-system-riscv
-    fi
-    echo "  $package"
-    $as_root apt-get install -y -qq --no-install-recommends "$package" >"$log" 2>&1 ||
-      tail -n 3 "$log"
+  # twice: only an installed clang tells which sanitizers it wants
+  for round in 1 2; do
+    collect
+    for package in $packages; do
+      echo "installing $package"
+      $as_root apt-get install -y -qq --no-install-recommends "$package" >"$log" 2>&1 ||
+        tail -n 3 "$log"
+    done
   done
+  collect
 fi
-left=""
-for program in $absent; do
-  [ "$program" = dataset-fashion-mnist ] && [ -d /usr/share/datasets/fashion-mnist ] && continue
-  command -v "$program" >/dev/null 2>&1 || left="$left $program"
-done
-if [ -n "$left" ]; then
-  echo "missing:$left"
-  echo "install them as root with: apt-get install$missing"
+if [ -n "$absent" ]; then
+  echo "missing:$absent"
+  echo "install them as root with: apt-get install$packages"
   echo "what needs them is left out; the host part works without"
 fi
 exit 0

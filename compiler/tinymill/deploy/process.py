@@ -9,7 +9,6 @@ import subprocess
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tinymill.errors import ToolFailed
 
@@ -36,12 +35,22 @@ class Halt:
         self._running: set[subprocess.Popen[bytes]] = set()
         self._stopped = False
 
-    def start(self, argv: tuple[str, ...], **options: Any) -> subprocess.Popen[bytes]:
+    def start(
+        self, argv: tuple[str, ...], folder: Path, settings: dict[str, str]
+    ) -> subprocess.Popen[bytes]:
         """A process in a group of its own; ``ToolFailed`` after ``stop``."""
         with self._lock:
             if self._stopped:
                 raise ToolFailed(f"{argv[0]} was not started: interrupted")
-            process: subprocess.Popen[bytes] = subprocess.Popen(argv, process_group=0, **options)
+            process = subprocess.Popen(
+                argv,
+                process_group=0,
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **settings},
+            )
             self._running.add(process)
             return process
 
@@ -75,14 +84,7 @@ def run_process(
     name = Path(argv[0]).name
     halt = halt or Halt()
     try:
-        process = halt.start(
-            argv,
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, **(settings or {})},
-        )
+        process = halt.start(argv, folder, settings or {})
     except OSError as error:
         raise ToolFailed(f"{name} can't be started: {error.strerror}") from None
     with process:

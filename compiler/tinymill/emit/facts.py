@@ -332,12 +332,16 @@ def number_lines(array: np.ndarray) -> tuple[str, ...]:
     """The elements of an array as lines of C initialisers."""
     flat = array.ravel()
     if array.dtype == np.float32:
-        texts = [number(x) for x in flat.tolist()]
+        text = number
     elif array.dtype == np.int8:
-        texts = [_INT8[x] for x in flat.tolist()]
+        text = _INT8.__getitem__
     else:
-        texts = [_integer(int(x)) for x in flat.tolist()]
-    return tuple(", ".join(texts[start : start + LINE]) for start in range(0, len(texts), LINE))
+        text = _integer
+    # line by line: all elements as Python objects at once take ten times the array
+    return tuple(
+        ", ".join(map(text, flat[start : start + LINE].tolist()))
+        for start in range(0, len(flat), LINE)
+    )
 
 
 _INT8 = {x: str(x) for x in range(-128, 128)}
