@@ -190,7 +190,7 @@ def run_command(
     from . import api  # noqa: PLC0415
 
     names = _labels(labels)
-    with say.status("building and running") if say.is_terminal else _Nothing():
+    with say.status("building and running") if say.is_terminal else contextlib.nullcontext():
         result = api.run(
             model, target=target, input=inputs, io=io.value, requant=requant.value,
             shapes=_shapes(shape), keep_inputs=keep_inputs, layers=layers, cc=cc,
@@ -301,16 +301,6 @@ def _close_stdout() -> None:
     """What is still buffered goes nowhere, so that the end of the process doesn't fail on it."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-class _Nothing:
-    """Stands where a progress display would, when nobody watches."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, *_: object) -> None:
-        return None
 
 
 def _shapes(entries: Sequence[str] | None) -> dict[str, list[int]]:

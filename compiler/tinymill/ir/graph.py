@@ -85,6 +85,13 @@ class Graph:
                     found.setdefault(name, []).append(node)
         return {name: tuple(nodes) for name, nodes in found.items()}
 
+    def only_reader(self, value: str) -> Node | None:
+        """The node that alone reads ``value``; None if there are several or it is an output."""
+        readers = self.consumers.get(value, ())
+        if len(readers) != 1 or any(port.value == value for port in self.outputs):
+            return None
+        return readers[0]
+
     @cached_property
     def alias_roots(self) -> Mapping[str, str]:
         """For each value that shares another's bytes (reshape), the value that owns them."""

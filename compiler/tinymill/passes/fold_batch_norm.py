@@ -29,13 +29,11 @@ def fold_batch_norm(graph: Graph) -> Graph:
 
 
 def _can_fold(graph: Graph, node: Node) -> bool:
-    readers = graph.consumers.get(node.outputs[0], ())
     return (
         graph.type(node.inputs[0]).dtype is DType.FLOAT32
         and node.op.clamp is None  # type: ignore[attr-defined]
         and all(value in graph.constants for value in node.inputs[1:] if value)
-        and len(readers) == 1
-        and all(port.value != node.outputs[0] for port in graph.outputs)
+        and graph.only_reader(node.outputs[0]) is not None
     )
 
 

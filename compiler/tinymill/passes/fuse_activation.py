@@ -18,7 +18,7 @@ def fuse_activation(graph: Graph) -> Graph:
     for node in graph.nodes:
         limits = _limits(node.op)
         index = made.get(node.inputs[0]) if limits is not None else None
-        if limits is not None and index is not None and _only_reader(graph, node.inputs[0]):
+        if limits is not None and index is not None and graph.only_reader(node.inputs[0]):
             before = builder.nodes[index]
             op: Any = before.op
             clamp = _both(op.clamp, limits)
@@ -52,9 +52,3 @@ def _both(first: tuple[float, float] | None, second: tuple[float, float]) -> tup
         return second
     low, high = (min(max(x, second[0]), second[1]) for x in first)
     return low, high
-
-
-def _only_reader(graph: Graph, value: str) -> bool:
-    return len(graph.consumers.get(value, ())) == 1 and all(
-        port.value != value for port in graph.outputs
-    )

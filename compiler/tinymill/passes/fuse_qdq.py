@@ -33,12 +33,8 @@ def _only_quantize(graph: Graph, node: Node) -> Node | None:
     """The Quantize that alone reads the node's one output."""
     if len(node.outputs) != 1 or isinstance(node.op, Quantize | Dequantize):
         return None
-    readers = graph.consumers.get(node.outputs[0], ())
-    if len(readers) != 1 or not isinstance(readers[0].op, Quantize):
-        return None
-    if any(port.value == node.outputs[0] for port in graph.outputs):
-        return None
-    return readers[0]
+    reader = graph.only_reader(node.outputs[0])
+    return reader if reader is not None and isinstance(reader.op, Quantize) else None
 
 
 def _integer_node(graph: Graph, builder: GraphBuilder, node: Node, quantize: Node) -> Node | None:

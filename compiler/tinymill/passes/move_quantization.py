@@ -96,8 +96,7 @@ def _can_hoist(graph: Graph, node: Node) -> bool:
         and mover.op.movement
         and not mover.op.alike
         and len(mover.outputs) == 1
-        and len(graph.consumers[node.inputs[0]]) == 1
-        and all(port.value != node.inputs[0] for port in graph.outputs)
+        and graph.only_reader(node.inputs[0]) is not None
         and graph.type(mover.inputs[0]).quant is None
     )
 
