@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import isinf, isnan
+from typing import Any
 
 import numpy as np
 
@@ -325,12 +327,13 @@ def number(value: int | float | np.integer | np.floating) -> str:
 
 def _integer(value: int) -> str:
     # the least int32_t and int64_t have no literal
-    return f"({value + 1} - 1)" if value in (-(1 << 31), -(1 << 63)) else str(value)
+    return f"({value + 1} - 1)" if value in (-(1 << 31), -(1 << 63)) else str(int(value))
 
 
 def number_lines(array: np.ndarray) -> tuple[str, ...]:
     """The elements of an array as lines of C initialisers."""
     flat = array.ravel()
+    text: Callable[[Any], str]
     if array.dtype == np.float32:
         text = number
     elif array.dtype == np.int8:
