@@ -13,19 +13,54 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from .api import Compiled, Inspection, RunResult, compile, inspect, run
-    from .errors import TinymillError
+    from .errors import (
+        BoardError,
+        CompileError,
+        InvalidInput,
+        InvalidModel,
+        OutOfMemory,
+        TinymillError,
+        ToolFailed,
+        ToolMissing,
+        UnsupportedOp,
+    )
 
-__all__ = ["Compiled", "Inspection", "RunResult", "TinymillError", "compile", "inspect", "run"]
+_ERRORS = (
+    "BoardError", "CompileError", "InvalidInput", "InvalidModel", "OutOfMemory",
+    "TinymillError", "ToolFailed", "ToolMissing", "UnsupportedOp",
+)  # fmt: skip
+
+__all__ = [
+    "BoardError",
+    "CompileError",
+    "Compiled",
+    "Inspection",
+    "InvalidInput",
+    "InvalidModel",
+    "OutOfMemory",
+    "RunResult",
+    "TinymillError",
+    "ToolFailed",
+    "ToolMissing",
+    "UnsupportedOp",
+    "compile",
+    "inspect",
+    "run",
+]
 
 
 def __getattr__(name: str) -> Any:
     # the api pulls in numpy, onnx and all ops; `tinymill --help` and setup.cfg need none of it
-    if name == "TinymillError":
-        from .errors import TinymillError  # noqa: PLC0415
+    if name in _ERRORS:
+        from . import errors  # noqa: PLC0415
 
-        return TinymillError
+        return getattr(errors, name)
     if name in __all__:
         from . import api  # noqa: PLC0415
 
         return getattr(api, name)
     raise AttributeError(f"module 'tinymill' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

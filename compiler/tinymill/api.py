@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, get_args
 
 import numpy as np
 
@@ -18,7 +18,15 @@ from . import __version__
 from .boards import Board, load_board
 from .deploy import Forecast, forecast, measure, target_files
 from .emit import c_name, facts_of, render
-from .errors import BoardError, InvalidModel, OutOfMemory, TinymillError, ToolFailed, UnsupportedOp
+from .errors import (
+    BoardError,
+    InvalidInput,
+    InvalidModel,
+    OutOfMemory,
+    TinymillError,
+    ToolFailed,
+    UnsupportedOp,
+)
 from .frontends import read_model
 from .ir import DType, Graph, Node, Port
 from .ops.quantization import Quantize
@@ -174,10 +182,15 @@ def inspect(model: str | Path, *, shapes: Mapping[str, Sequence[int]] | None = N
         )
     return Inspection(
         graph.name,
-        tuple(f"{port.name}: {graph.type(port.value)}" for port in graph.inputs),
-        tuple(f"{port.name}: {graph.type(port.value)}" for port in graph.outputs),
+        tuple(_port_text(graph, port) for port in graph.inputs),
+        tuple(_port_text(graph, port) for port in graph.outputs),
         tuple(layers),
     )
+
+
+def _port_text(graph: Graph, port: Port) -> str:
+    """The port's name and type in the source's layout, as arrays for it have it."""
+    return f"{port.name}: {graph.type(port.value).with_shape(port.shape)}"
 
 
 def _problem(graph: Graph, node: Node) -> str | None:
@@ -220,6 +233,9 @@ def compile(
     ``name`` is the prefix of all C names (default: from the file's name). Raises
     ``CompileError`` and its kin; nothing is written then.
     """
+    for option, value, allowed in (("io", io, Io), ("requant", requant, Requant)):
+        if value not in get_args(allowed):
+            raise InvalidInput(f"{option} is {value!r}, not one of {', '.join(get_args(allowed))}")
     board = target if isinstance(target, Board) else load_board(target)
     source = Path(model)
     dump = None if dump_passes is None else Path(dump_passes)
@@ -323,8 +339,8 @@ def run(
     *,
     target: str | Path | Board | None = None,
     input: Sequence[str | Path | np.ndarray] | str | Path | np.ndarray = PATTERN,
-    io: Io = "quantized",
-    requant: Requant = "exact",
+    io: Io | None = None,
+    requant: Requant | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
     keep_inputs: bool = False,
     layers: bool = True,
@@ -338,8 +354,9 @@ def run(
     """Compiles (unless ``model`` is a project folder), builds and runs on host or in QEMU.
 
     ``input`` is one source or one for each input of the model: "pattern", an array, a .npy
-    file or an image. Raises what ``compile`` raises, ``InvalidInput``, ``ToolMissing``,
-    ``ToolFailed``.
+    file or an image. ``io`` and ``requant`` are as for ``compile``; a project folder has its
+    own, and others are refused. Raises what ``compile`` raises, ``InvalidInput``,
+    ``ToolMissing``, ``ToolFailed``.
     """
     sources = [input] if isinstance(input, str | Path | np.ndarray) else list(input)
     if not 0 < timeout <= LONGEST:
@@ -348,13 +365,16 @@ def run(
     if path.is_dir():
         description = read_plan(path)
         board = _board_of(target, description, path)
+        _check_options(description, path, io=io, requant=requant, keep_inputs=keep_inputs or None)
+        if shapes:
+            raise InvalidInput("was compiled with its shapes", at=str(path))
         return _run_project(
             path, description, board, sources, layers=layers, cc=cc, sanitize=sanitize,
             mean=mean, std=std, resize=resize, timeout=timeout,
         )  # fmt: skip
     compiled = compile(
-        path, target="host" if target is None else target, io=io, requant=requant, shapes=shapes,
-        keep_inputs=keep_inputs,
+        path, target="host" if target is None else target, io=io or "quantized",
+        requant=requant or "exact", shapes=shapes, keep_inputs=keep_inputs,
     )  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="tinymill-") as name:
         folder = Path(name) / "project"
@@ -363,6 +383,17 @@ def run(
             folder, compiled.description, compiled.board, sources, layers=layers, cc=cc,
             sanitize=sanitize, mean=mean, std=std, resize=resize, timeout=timeout,
         )  # fmt: skip
+
+
+def _check_options(description: Mapping[str, Any], folder: Path, **wanted: Any) -> None:
+    """Raises ``InvalidInput`` where a project was compiled with other options than wanted."""
+    for option, value in wanted.items():
+        if value is not None and description.get(option) != value:
+            raise InvalidInput(
+                f"was compiled with {option} {description.get(option)!r}, not {value!r}",
+                at=str(folder),
+                hint="compile it again",
+            )
 
 
 def _board_of(

@@ -75,6 +75,13 @@ RequantOption = Annotated[
         "fixed: integers only, for cores without an FPU, may differ by one",
     ),
 ]
+RunIo = Annotated[
+    Io | None, typer.Option("--io", help="as for compile [default: quantized, or the folder's]")
+]
+RunRequant = Annotated[
+    Requant | None,
+    typer.Option("--requant", help="as for compile [default: exact, or the folder's]"),
+]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 Keep = Annotated[
     bool, typer.Option("--keep-inputs", help="a run leaves the inputs' bytes as they are")
@@ -162,8 +169,8 @@ def run_command(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="FILE.npy (.npz for several outputs)")
     ] = None,
-    io: IoOption = Io.quantized,
-    requant: RequantOption = Requant.exact,
+    io: RunIo = None,
+    requant: RunRequant = None,
     shape: Shape = None,
     keep_inputs: Keep = False,
     labels: Annotated[
@@ -173,7 +180,7 @@ def run_command(
         bool, typer.Option(help="count instructions for each layer (a second build)")
     ] = True,
     cc: Annotated[
-        str | None, typer.Option("--cc", help="C compiler for the host [default: gcc]")
+        str | None, typer.Option("--cc", help="C compiler for the host [default: cc]")
     ] = None,
     sanitize: Annotated[
         bool, typer.Option("--sanitize", help="host: address and undefined-behaviour sanitizers")
@@ -192,7 +199,8 @@ def run_command(
     names = _labels(labels)
     with say.status("building and running") if say.is_terminal else contextlib.nullcontext():
         result = api.run(
-            model, target=target, input=inputs, io=io.value, requant=requant.value,
+            model, target=target, input=inputs, io=None if io is None else io.value,
+            requant=None if requant is None else requant.value,
             shapes=_shapes(shape), keep_inputs=keep_inputs, layers=layers, cc=cc,
             sanitize=sanitize, mean=mean, std=std, resize=resize, timeout=timeout,
         )  # fmt: skip

@@ -70,7 +70,7 @@ class End:
         """The bytes that the C wrote as a source-layout array."""
         ours = tuple(self.shape[axis] for axis in self.order)
         array = np.frombuffer(raw, self.dtype).reshape(ours)
-        return np.ascontiguousarray(array.transpose(np.argsort(self.order)))
+        return np.asarray(array.transpose(np.argsort(self.order)), order="C")
 
 
 def pattern(end: End) -> np.ndarray:
@@ -234,6 +234,8 @@ def _image(
                     at=str(path),
                     hint="--resize scales it",
                 )
+            if file.mode.startswith(("I", "F")):
+                raise InvalidInput(f"more than 8 bits a pixel (mode {file.mode})", at=str(path))
             picture = file.convert("L" if channels == 1 else "RGB")
             if picture.size != (width, height):
                 picture = picture.resize((width, height), Image.Resampling.BILINEAR)

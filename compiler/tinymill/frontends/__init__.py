@@ -36,7 +36,7 @@ def read_model(path: Path, *, shapes: Mapping[str, Sequence[int]] | None = None)
             raise InvalidModel("--shape is for ONNX models; a TFLite file has its shapes", at=at)
         return graph
     if path.suffix == ".onnx" or content[:1] == b"\x08":
-        return _at(at, lambda: read_onnx(content, path.stem, shapes or {}))
+        return _at(at, lambda: read_onnx(content, path.stem, shapes or {}, path.parent))
     raise InvalidModel("neither an ONNX nor a TFLite model", at=at)
 
 

@@ -8,6 +8,7 @@ nodes, and the QLinear ops become DequantizeLinear, op, QuantizeLinear: one path
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import networkx as nx
@@ -15,16 +16,19 @@ import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
 from onnx import numpy_helper
+from onnx.checker import ValidationError
+from onnx.external_data_helper import load_external_data_for_tensor, uses_external_data
 
 from ..errors import InvalidModel, TinymillError, UnsupportedOp
 from ..ir import DType, Graph, GraphBuilder, Op, Port, Quant, TensorType, Types
+from ..ops.arithmetic import dequantize
 from ..ops.conv import out_size, same_pad
 from ..ops.quantization import Dequantize
 from ..ops.registry import ONNX
 from ..ops.reshape import Reshape
 from ..ops.transpose import Transpose
 from .coverage import check_supported
-from .limits import MAX_NODES, checked_shape
+from .limits import MAX_FILE, MAX_NODES, checked_shape
 
 OLDEST_OPSET = 11
 FOLD_ELEMENTS = 1 << 24
@@ -45,16 +49,24 @@ _BROKEN = (
 )  # fmt: skip
 
 
-def read_onnx(content: bytes, name: str, shapes: Mapping[str, Sequence[int]]) -> Graph:
+def read_onnx(
+    content: bytes,
+    name: str,
+    shapes: Mapping[str, Sequence[int]],
+    folder: Path | None = None,
+) -> Graph:
     """The graph of an ONNX file's bytes.
 
     ``shapes`` fixes the shapes of inputs, by name, whose sizes the file leaves open; an
-    unknown leading size is 1. Raises ``InvalidModel`` and ``UnsupportedOp``.
+    unknown leading size is 1. ``folder`` is where the file lies, for constants that it keeps in
+    files beside it. Raises ``InvalidModel`` and ``UnsupportedOp``.
     """
     try:
         model = onnx.load_model_from_string(content)
     except (DecodeError, *_BROKEN) as error:
         raise InvalidModel(f"no ONNX model ({type(error).__name__})") from error
+    if folder is not None:
+        _load_external(model, folder)
     if not model.graph.node and not model.graph.input:
         raise InvalidModel("no ONNX model (it has neither nodes nor inputs)")
     try:
@@ -210,13 +222,24 @@ class OnnxNode:
         return self.builder.types[value]
 
     def is_constant(self, position: int) -> bool:
-        return self.has(position) and self.input(position) in self.builder.constants
+        """Whether an input's numbers are known, also behind DequantizeLinear."""
+        if not self.has(position):
+            return False
+        value = self.input(position)
+        return value in self.builder.constants or self._quantized_constant(value) is not None
 
     def constant(self, position: int) -> np.ndarray:
-        """The numbers of a constant input."""
+        """The numbers of a constant input, dequantised where the file keeps them quantised."""
         if not self.is_constant(position):
             raise self.unsupported(f"input {position} is not constant")
-        return self.builder.constants[self.input(position)]
+        value = self.input(position)
+        if value in self.builder.constants:
+            return self.builder.constants[value]
+        source = self._quantized_constant(value)
+        assert source is not None
+        quant = self.builder.types[source].quant
+        assert quant is not None
+        return dequantize(self.builder.constants[source], quant)
 
     def attribute(self, name: str, default: Any) -> Any:
         """An attribute's value; strings are bytes."""
@@ -282,7 +305,7 @@ class OnnxNode:
         else:
             raise self.invalid(f"auto_pad {mode}")
         if self.attribute("ceil_mode", 0):
-            if self.attribute("count_include_pad", 0):
+            if self.attribute("count_include_pad", 0) and any((*before, *after)):
                 raise self.unsupported("ceil_mode with count_include_pad")
             for i in range(count):
                 span = (kernel[i] - 1) * dilation[i] + 1
@@ -456,6 +479,29 @@ def _kind(node: onnx.NodeProto) -> str:
 
 def _label(node: onnx.NodeProto) -> str:
     return node.name or (node.output[0] if node.output else node.op_type)
+
+
+def _load_external(model: onnx.ModelProto, folder: Path) -> None:
+    """Reads the constants that the model keeps in files beside it (torch's newer exporter)."""
+    outside = [t for t in model.graph.initializer if uses_external_data(t)]
+    if not outside:
+        return
+    names = {entry.value for t in outside for entry in t.external_data if entry.key == "location"}
+    try:
+        size = sum((folder / name).stat().st_size for name in names)
+        if size > MAX_FILE:
+            raise InvalidModel(f"{size:,} bytes of constants in other files", at=str(folder))
+        for tensor in outside:
+            # refuses locations outside the folder
+            load_external_data_for_tensor(tensor, str(folder))
+            tensor.data_location = onnx.TensorProto.DEFAULT
+            del tensor.external_data[:]
+    except (OSError, ValidationError, *_BROKEN) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise InvalidModel(
+            f"its numbers are in another file, which can't be read ({reason})",
+            at=outside[0].name,
+        ) from error
 
 
 def to_array(tensor: onnx.TensorProto, at: str) -> np.ndarray:

@@ -37,7 +37,7 @@ class Port:
 
     def from_source(self, array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         """A source-layout array as our value of ``shape``."""
-        return np.ascontiguousarray(array.reshape(self.shape).transpose(self.order)).reshape(shape)
+        return np.asarray(array.reshape(self.shape).transpose(self.order), order="C").reshape(shape)
 
     def to_source(self, array: np.ndarray) -> np.ndarray:
         """Our value as an array in the source's layout."""

@@ -46,6 +46,15 @@ def _size(node: Any) -> None:
     node.define_constant(np.array(node.type(0).count, np.int64))
 
 
+@from_onnx("Mod")
+def _mod(node: Any) -> None:
+    # sizes are computed with it; elsewhere it is no op of a network
+    a, b = node.constant(0), node.constant(1)
+    if not np.all(b):
+        raise node.invalid("division by 0")
+    node.define_constant(np.asarray((np.fmod if node.attribute("fmod", 0) else np.mod)(a, b)))
+
+
 @from_onnx("Range")
 def _range(node: Any) -> None:
     start, limit, delta = (node.constant(i).ravel() for i in range(3))

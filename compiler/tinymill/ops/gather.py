@@ -38,7 +38,7 @@ class Gather(Op):
     ) -> tuple[np.ndarray, ...]:
         x, indices = inputs[0], inputs[1]
         assert x is not None and indices is not None
-        return (np.ascontiguousarray(np.take(x, indices, axis=self.axis)),)
+        return (np.take(x, indices, axis=self.axis).reshape(types.output.shape),)
 
     def quantized(self, types: Types) -> Op | None:
         return self if types.input(0).quant == types.output.quant else None

@@ -260,7 +260,12 @@ def _from_onnx(node: Any) -> None:
         op: Op = MaxPool(window, stride, pad)
     else:
         op = AveragePool(
-            window, stride, pad, count_padding=bool(node.attribute("count_include_pad", 0))
+            window,
+            stride,
+            pad,
+            # what ceil_mode adds to the padding is not counted
+            count_padding=bool(node.attribute("count_include_pad", 0))
+            and not node.attribute("ceil_mode", 0),
         )
     node.add_nhwc(op, [node.nhwc(0)])
 

@@ -320,7 +320,13 @@ def _from_onnx(node: Any) -> None:
             return
         axes = range(rank)
     function = node.kind.removeprefix("Reduce").lower()
-    node.add(Reduce(function, tuple(axes), keepdims), [node.input(0)])
+    if keepdims:
+        node.add(Reduce(function, tuple(axes)), [node.input(0)])
+        return
+    # axes kept, then dropped: so that a change of layout can pass the reduction
+    shape = node.type(0).shape
+    reduced = node.emit(Reduce(function, tuple(axes)), [node.input(0)])
+    node.add(Reshape(tuple(n for i, n in enumerate(shape) if i not in axes)), [reduced])
 
 
 @from_onnx("ArgMax", "ArgMin")

@@ -27,7 +27,7 @@ def fold_constants(graph: Graph) -> Graph:
             graph.node_types(node),
         )
         for value, array in zip(node.outputs, arrays, strict=True):
-            builder.constants[value] = np.ascontiguousarray(array)
+            builder.constants[value] = np.asarray(array, order="C")
     return builder.finish()
 
 

@@ -94,7 +94,6 @@ def _can_hoist(graph: Graph, node: Node) -> bool:
         and quant.per_tensor
         and mover is not None
         and mover.op.movement
-        and not mover.op.alike
         and len(mover.outputs) == 1
         and graph.only_reader(node.inputs[0]) is not None
         and graph.type(mover.inputs[0]).quant is None
@@ -104,22 +103,27 @@ def _can_hoist(graph: Graph, node: Node) -> bool:
 def _hoisted(graph: Graph, quantize: Node) -> Graph:
     mover = graph.producers[quantize.inputs[0]]
     target = graph.type(quantize.outputs[0])
-    source = TensorType(graph.type(mover.inputs[0]).shape, target.dtype, target.quant)
-    rest = tuple(graph.type(value) if value else None for value in mover.inputs[1:])
-    op = mover.op.quantized(Types((source, *rest), (target,)))
+    data = set(mover.inputs if mover.op.alike else mover.inputs[:1])
+
+    def kind_of(value: str) -> TensorType | None:
+        if value in data:
+            return TensorType(graph.type(value).shape, target.dtype, target.quant)
+        return graph.type(value) if value else None
+
+    op = mover.op.quantized(Types(tuple(map(kind_of, mover.inputs)), (target,)))
+    assert op is not None
     builder = GraphBuilder.of(graph)
     for node in graph.nodes:
         if node is mover:
-            assert op is not None
-            (value,) = builder.add(
-                quantize.op, mover.inputs[:1], name=quantize.name, quants=[target.quant]
-            )
+            integers = {
+                value: builder.add(quantize.op, [value], name=quantize.name, quants=[target.quant])[
+                    0
+                ]
+                for value in dict.fromkeys(v for v in mover.inputs if v in data)
+            }
+            inputs = [integers.get(value, value) for value in mover.inputs]
             builder.add(
-                op,
-                [value, *mover.inputs[1:]],
-                name=mover.name,
-                outputs=quantize.outputs,
-                quants=[target.quant],
+                op, inputs, name=mover.name, outputs=quantize.outputs, quants=[target.quant]
             )
         elif node is not quantize:
             builder.nodes.append(node)

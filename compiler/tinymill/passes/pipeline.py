@@ -30,7 +30,15 @@ def pipeline(*, quantized_io: bool, fixed: bool) -> tuple[Pass, ...]:
     passes += [sink_dequantize, hoist_quantize]
     if quantized_io:
         passes.append(strip_ends)
-    passes += [signed_bytes, fuse_qdq, tabulate, fold_constants, fold_padding, fold_flatten]
+    passes += [
+        signed_bytes,
+        fuse_qdq,
+        tabulate,
+        fold_constants,
+        fold_padding,
+        eliminate,
+        fold_flatten,
+    ]
     if fixed:
         passes.append(fixed_requantization)
     return (*passes, eliminate)

@@ -9,6 +9,7 @@ import numpy as np
 from ..ir import DType, Graph, GraphBuilder, Node, Quant, TensorType
 from ..ops.pad import Pad
 from ..ops.quantization import Dequantize, Quantize, Recode
+from ..ops.reduce import ArgMax
 
 
 def signed_bytes(graph: Graph) -> Graph:
@@ -74,7 +75,8 @@ def _turnable(graph: Graph) -> set[str]:
         changed = False
         for node in graph.nodes:
             touched = {v for v in (*node.inputs, *node.outputs) if v in turned}
-            if not touched or isinstance(node.op, Quantize | Dequantize):
+            if not touched or isinstance(node.op, Quantize | Dequantize | ArgMax):
+                # where the largest is does not change with the offset
                 continue
             whole = all(
                 v in turned
