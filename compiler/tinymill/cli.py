@@ -180,7 +180,8 @@ def run_command(
         bool, typer.Option(help="count instructions for each layer (a second build)")
     ] = True,
     cc: Annotated[
-        str | None, typer.Option("--cc", help="C compiler for the host [default: cc]")
+        str | None,
+        typer.Option("--cc", help="C compiler [default: cc on the host, else the board's gcc]"),
     ] = None,
     sanitize: Annotated[
         bool, typer.Option("--sanitize", help="host: address and undefined-behaviour sanitizers")
