@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import resource
-import shutil
 import signal
 import struct
 import subprocess
@@ -23,6 +22,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from test_mutations import tflite_fields
 
+from conftest import need_tool
 from tinymill import api
 from tinymill.cli import main
 from tinymill.emit import c_name
@@ -325,8 +325,7 @@ def test_hostile_names_compile(tmp_path: Path, capsys: pytest.CaptureFixture[str
         compiled = api.compile(path)
         folder = tmp_path / "project"
         compiled.write(folder)
-        if shutil.which("gcc") is None:
-            continue
+        need_tool("gcc")
         source = folder / f"{compiled.name}.c"
         flags = ["-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only"]
         includes = [f"-I{folder}", f"-I{folder / 'kernels'}"]
@@ -642,8 +641,7 @@ def test_broken_plans(refuse: Refuse, tmp_path: Path, good: Path) -> None:
 
 def test_a_plan_of_other_c(refuse: Refuse, tmp_path: Path, good: Path) -> None:
     """plan.json promises another input than the C beside it reads."""
-    if shutil.which("cc") is None:
-        pytest.skip("no C compiler")
+    need_tool("cc")
     api.compile(good, output=tmp_path / "project")
     path = tmp_path / "project/plan.json"
     plan = json.loads(path.read_text())

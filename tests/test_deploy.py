@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import stat
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from conftest import absent, need_tool
 from tinymill.boards import Board, list_boards, load_board
 from tinymill.deploy import Measurement, build, measure, missing, target_files, toolchain
 from tinymill.deploy import host as host_runner
@@ -118,10 +117,7 @@ def need(board: Board) -> None:
     """Skips (in CI: fails) where the board's tools are not installed."""
     lacking = missing(board)
     if lacking:
-        text = f"{', '.join(lacking)} not installed"
-        if os.environ.get("CI"):
-            pytest.fail(text)
-        pytest.skip(text)
+        absent(f"{', '.join(lacking)} not installed")
 
 
 def write_toy(
@@ -307,10 +303,7 @@ def snapshot(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("cc", ["gcc", "clang"])
 @pytest.mark.parametrize("sanitize", [False, True])
 def test_host(tmp_path: Path, cc: str, sanitize: bool) -> None:
-    if shutil.which(cc) is None:
-        if os.environ.get("CI"):
-            pytest.fail(f"{cc} not installed")
-        pytest.skip(f"{cc} not installed")
+    need_tool(cc)
     board = load_board("host")
     project = write_toy(
         tmp_path / "toy",

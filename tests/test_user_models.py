@@ -114,6 +114,33 @@ def test_concat_of_unequal_scales_stays_in_bytes(tmp_path):
     np.testing.assert_allclose(got, wanted, rtol=1e-6)
 
 
+def test_transposed_convolution_with_a_float_bias_and_relu_in_bytes(tmp_path):
+    nodes, constants = quantised("x", 0.05, 3)
+    w = RNG.integers(-99, 99, (3, 4, 3, 3)).astype(np.int8)
+    constants |= {"w": w, "ws": np.float32(0.01), "wz": np.int8(0)}
+    constants["b"] = RNG.standard_normal(4).astype(np.float32)
+    nodes += [
+        helper.make_node("DequantizeLinear", ["w", "ws", "wz"], ["wr"]),
+        helper.make_node("ConvTranspose", ["x_r", "wr", "b"], ["c"], strides=[2, 2]),
+        helper.make_node("Relu", ["c"], ["y"]),
+    ]
+    more, numbers = quantised("y", 0.04, -100)
+    path = save(
+        tmp_path / "m.onnx", nodes + more, {"x": [1, 3, 5, 5]}, ["y_r"], constants | numbers
+    )
+    graph = tinymill.compile(path).plan.graph
+    assert {kind.dtype for kind in graph.types.values()} <= {DType.INT8, DType.INT32}
+    x = RNG.standard_normal((1, 3, 5, 5)).astype(np.float32)
+    runtime = pytest.importorskip("onnxruntime")
+    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    (wanted,) = session.run(None, {"x": x})
+    got = tinymill.run(path, input=x, io="float").outputs[0]
+    # the bias is rounded to the accumulator's step: a result may go to the next integer
+    steps = np.rint((got - wanted) / 0.04)
+    assert np.abs(steps).max() <= 1
+    assert (steps != 0).mean() < 0.05
+
+
 @pytest.mark.parametrize("head", ["mean", "flatten"])
 def test_no_transposes_are_left(tmp_path, head):
     nodes, constants = quantised("x", 0.05, 3)

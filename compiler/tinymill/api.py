@@ -245,6 +245,7 @@ def compile(
     prefix = c_name(name or source.stem)
     facts = facts_of(found, prefix)
     weights = facts.weights_bytes
+    _check_weights(weights, board)
     files = render(facts, found)
     files |= target_files(board, prefix, arena_bytes=found.arena_bytes, weights_bytes=weights)
     options = {"weights_bytes": weights, "io": io, "requant": requant, "keep_inputs": keep_inputs}
@@ -262,9 +263,11 @@ def _check_budgets(found: Plan, board: Board) -> None:
     if board.is_host:
         return
     check_budget(found, ram=max(region.size for region in board.ram), where=board.name)
-    weights = sum(array.nbytes for array in found.graph.constants.values())
+
+
+def _check_weights(weights: int, board: Board) -> None:
     flash = sum(region.size for region in board.flash)
-    if weights > flash:
+    if not board.is_host and weights > flash:
         raise OutOfMemory(f"weights on {board.name}", needed=weights, available=flash)
 
 

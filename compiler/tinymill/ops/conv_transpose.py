@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -23,7 +23,7 @@ from ..ir import (
     TensorType,
     Types,
 )
-from .arithmetic import fixed_point, float_scale, rescale
+from .arithmetic import fixed_point, float_scale, quantize_clamp, rescale
 from .conv import is_int8_conv, rescale_params, zero_of
 from .registry import from_onnx, from_tflite
 from .reshape import Reshape
@@ -47,6 +47,7 @@ class ConvTranspose(Op):
     groups: int = 1
     clamp: tuple[float, float] | None = None
     rescale: Rescale | None = None
+    bias_at = 2
 
     def infer(self, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
         x, weights = inputs[0], inputs[1]
@@ -119,16 +120,17 @@ class ConvTranspose(Op):
     def quantized(self, types: Types) -> Op | None:
         """M = float32(float64(s_x) * s_w / s_y), one for each output channel."""
         x, weights = types.input(0), types.input(1)
-        if self.clamp is not None or not is_int8_conv(x, weights, types.output, 0):
+        if not is_int8_conv(x, weights, types.output, 0):
             return None
         assert weights.quant is not None
         if any(weights.quant.zero_point):
             return None
         scales = np.array(weights.quant.scale, np.float64)
         m = np.float64(x.scale) * np.broadcast_to(scales, weights.shape[0])
-        how = float_scale(m / np.float64(types.output.scale))
-        return ConvTranspose(
-            self.size, self.stride, self.pad, self.dilation, self.groups, None, how
+        return replace(
+            self,
+            clamp=quantize_clamp(self.clamp, types.output),
+            rescale=float_scale(m / np.float64(types.output.scale)),
         )
 
     def kernel(

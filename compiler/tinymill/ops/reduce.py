@@ -59,9 +59,6 @@ class Reduce(Op):
             shape = [n for a, n in enumerate(x.shape) if a not in self.axes]
         return (TensorType(tuple(shape), x.dtype),)
 
-    def macs(self, types: Types) -> int:
-        return 0
-
     def reference(
         self, inputs: Sequence[np.ndarray | None], types: Types
     ) -> tuple[np.ndarray, ...]:
