@@ -31,6 +31,8 @@ typedef struct {
   const int8_t *shift;
   const float *scale;         /* float rescaling of each output channel, or NULL */
   const int8_t *weights_zero; /* zero point of each output channel's weights, or NULL: 0 */
+  const int16_t *exceptions;  /* blocks of channels that a kernel with rescaling records rescales
+                                 by the fields above, ascending, then INT16_MAX; or NULL: none */
 } tm_conv2d_s8_params;
 
 typedef struct {

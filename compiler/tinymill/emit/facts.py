@@ -84,6 +84,16 @@ class StateFacts:
 
 
 @dataclass(frozen=True)
+class SourceFacts:
+    """One inclusion of a kernel's source. ``suffix`` makes its names unique where ``defines``
+    make it one of several."""
+
+    name: str
+    defines: tuple[tuple[str, int], ...]
+    suffix: str
+
+
+@dataclass(frozen=True)
 class ModelFacts:
     """All that model.h, model.c and model_weights.* show."""
 
@@ -98,7 +108,7 @@ class ModelFacts:
     arrays: tuple[ArrayFacts, ...]
     steps: tuple[StepFacts, ...]
     defines: tuple[str, ...]
-    kernels: tuple[str, ...]
+    kernels: tuple[SourceFacts, ...]
     weights_bytes: int
     inputs_kept: bool
 
@@ -140,6 +150,19 @@ def facts_of(plan: Plan, name: str) -> ModelFacts:
     return _Collector(plan, name).collect()
 
 
+def _sources(plan: Plan) -> tuple[SourceFacts, ...]:
+    """The kernels of a plan, each once for each set of its macros."""
+    found = {
+        step.symbol: SourceFacts(
+            step.kernel.name,
+            tuple(step.defines.items()),
+            step.symbol.removeprefix(step.kernel.name),
+        )
+        for step in plan.steps
+    }
+    return tuple(found[symbol] for symbol in sorted(found))
+
+
 class _Collector:
     def __init__(self, plan: Plan, name: str) -> None:
         self.plan = plan
@@ -170,7 +193,7 @@ class _Collector:
         return ModelFacts(
             self.name, self.name.upper(), plan.arena_bytes, plan.arena_align, plan.state_bytes,
             inputs, outputs, states, arrays, steps, tuple(defines),
-            tuple(sorted({step.kernel.name for step in plan.steps})),
+            _sources(plan),
             sum(array.bytes for array in arrays), kept,
         )  # fmt: skip
 
@@ -221,7 +244,7 @@ class _Collector:
     # -- steps ----------------------------------------------------------------------------
 
     def _step(self, index: int, step: Step) -> StepFacts:
-        graph, node, call = self.graph, step.node, step.call
+        graph, node, call = self.graph, step.node, step.packed
         views: list[ViewFacts] = []
         arguments: list[str] = []
         batch = 1
@@ -239,7 +262,7 @@ class _Collector:
         return StepFacts(
             index,
             _comment(f"{index} {node.op.name} '{node.name}': {source} -> {target}"),
-            step.kernel.name,
+            step.symbol,
             f"tm_{call.family}_{call.dtype}_params",
             params,
             tuple(views),
@@ -252,7 +275,7 @@ class _Collector:
         if operand is None:
             return "NULL"
         if isinstance(operand, Table):
-            return self._array(step.kernel.packed(operand))
+            return self._array(np.ascontiguousarray(operand.array))
         if isinstance(operand, Rows):
             kind = self.graph.type(operand.value)
             row = kind.shape[2] * kind.shape[3] * kind.dtype.size

@@ -5,15 +5,14 @@ from __future__ import annotations
 import ast
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-
-import numpy as np
 
 from ..errors import UnsupportedOp
 from ..ir import KernelCall, Table
 from ..share import share
+from .packing import LAYOUTS, CallFacts
 
 
 @dataclass(frozen=True)
@@ -28,37 +27,52 @@ class Kernel:
     when: str = "True"
     scratch: str = "0"
     overlays: bool = True
+    rows: str = "1"
     axes: Mapping[str, str] = field(default_factory=dict)
+    layout: str | None = None
+    instance: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def source(self) -> Path:
         return share("runtime_c") / "src" / self.folder / f"{self.name}.c"
 
-    def fits(self, call: KernelCall, features: Iterable[str]) -> bool:
-        """Whether this kernel may serve ``call`` on a core with ``features``."""
+    def fits(self, facts: CallFacts, features: Iterable[str]) -> bool:
+        """Whether this kernel may serve the call of ``facts`` on a core with ``features``."""
+        call = facts.call
         return (
             (self.family, self.dtype) == (call.family, call.dtype)
             and self.features <= frozenset(features)
-            and bool(_evaluate(self.when, facts_of(call)))
+            and bool(_evaluate(self.when, facts))
         )
 
-    def scratch_bytes(self, call: KernelCall) -> int:
-        """Bytes of temporary memory that ``call`` needs."""
-        return int(_evaluate(self.scratch, facts_of(call)))
+    def scratch_bytes(self, facts: CallFacts) -> int:
+        """Bytes of temporary memory that the call needs."""
+        return int(_evaluate(self.scratch, facts))
 
-    def packed(self, table: Table) -> np.ndarray:
-        """A constant operand in the layout that this kernel reads."""
+    def rows_at_once(self, facts: CallFacts) -> int:
+        """Output rows that may be written before the input rows of the first are let go."""
+        return int(_evaluate(self.rows, facts))
+
+    def defines(self, facts: CallFacts) -> dict[str, int]:
+        """Macros with which the source is compiled for the call."""
+        return {macro: int(_evaluate(text, facts)) for macro, text in self.instance.items()}
+
+    def packed(self, facts: CallFacts) -> KernelCall:
+        """The call with its constant operands in the layout that this kernel reads."""
+        if self.layout is not None:
+            return LAYOUTS[self.layout](facts)
+        call = facts.call
+        operands = tuple(
+            self._permuted(item) if isinstance(item, Table) else item for item in call.operands
+        )
+        return replace(call, operands=operands)
+
+    def _permuted(self, table: Table) -> Table:
         wanted = self.axes.get(table.role)
         if wanted is None or wanted == table.axes:
-            return np.ascontiguousarray(table.array)
+            return table
         order = [table.axes.index(axis) for axis in wanted]
-        return np.ascontiguousarray(table.array.transpose(order))
-
-
-def facts_of(call: KernelCall) -> dict[str, int | float]:
-    """The numbers a kernel may be chosen by."""
-    numbers = {name: value for name, value in call.params.items() if isinstance(value, int | float)}
-    return {**numbers, **call.facts}
+        return replace(table, array=table.array.transpose(order), axes=wanted)
 
 
 @cache
@@ -68,13 +82,13 @@ def kernel_table() -> tuple[Kernel, ...]:
     return tuple(Kernel(**{**row, "features": frozenset(row.get("features", ()))}) for row in rows)
 
 
-def choose(call: KernelCall, features: Iterable[str]) -> Kernel:
+def choose(facts: CallFacts, features: Iterable[str]) -> Kernel:
     """The first kernel of the table that fits. Raises ``UnsupportedOp`` if none does."""
     for kernel in kernel_table():
-        if kernel.fits(call, features):
+        if kernel.fits(facts, features):
             return kernel
     raise UnsupportedOp(
-        f"no kernel of family '{call.family}' for {call.dtype} and this shape",
+        f"no kernel of family '{facts.call.family}' for {facts.call.dtype} and this shape",
         hint="kernels are listed in runtime_c/kernels.toml",
     )
 
@@ -85,6 +99,6 @@ def _compiled(expression: str):
     return compile(tree, "kernels.toml", "eval")
 
 
-def _evaluate(expression: str, facts: Mapping[str, int | float]) -> int | float:
+def _evaluate(expression: str, facts: CallFacts) -> int | float:
     scope = {"__builtins__": {}, "max": max, "min": min, "abs": abs}
-    return eval(_compiled(expression), scope, dict(facts))  # our own table, not user input
+    return eval(_compiled(expression), scope, facts)  # our own table, not user input

@@ -53,8 +53,7 @@ def buffers_of(graph: Graph, steps: Sequence[Step], *, keep_inputs: bool) -> tup
         found.append(Buffer(name, tuple(values), size, first[name], last[name], align))
     for index, step in enumerate(steps):
         if step.scratch is not None:
-            size = step.kernel.scratch_bytes(step.call)
-            found.append(Buffer(step.scratch, (), size, index, index, ALIGN))
+            found.append(Buffer(step.scratch, (), step.scratch_bytes, index, index, ALIGN))
     return tuple(found)
 
 
@@ -79,18 +78,19 @@ def overlays_of(
             readings = [holder.get(name) for name in node.inputs].count(source)
             if source.last != index or readings != 1 or output.first != index:
                 continue
-            lag = _lag(graph, node, value, window)
+            lag = _lag(graph, node, value, window, step.rows_at_once)
             if lag < source.size + output.size:
                 found[source.name, output.name] = lag
     return tuple(Overlay(source, output, lag) for (source, output), lag in found.items())
 
 
-def _lag(graph: Graph, node: Node, value: str, window: Window) -> int:
+def _lag(graph: Graph, node: Node, value: str, window: Window, rows: int) -> int:
     """Bytes by which the output must start below the input so that no unread byte is lost.
 
     Row y of the output ends before the first input row that step y or a later one reads:
-    out + (y + 1) * Ro <= in + r(y) * Ri, r(y) = max(0, y * stride - pad). For POINT, an
-    element is read before its place is written.
+    out + (y + 1) * Ro <= in + r(y) * Ri, r(y) = max(0, y * stride - pad). A kernel that
+    writes several ``rows`` at once needs the input rows of the first until the last is written.
+    For POINT, an element is read before its place is written.
     """
     source, output = graph.type(value), graph.type(node.outputs[0])
     if window is POINT:
@@ -104,7 +104,8 @@ def _lag(graph: Graph, node: Node, value: str, window: Window) -> int:
         return source.bytes + output.bytes
     lag = 0
     for y in range(output.shape[1]):
-        first = min(max(0, y * window.stride - window.pad), source.shape[1])
+        top = y // rows * rows
+        first = min(max(0, top * window.stride - window.pad), source.shape[1])
         lag = max(lag, (y + 1) * out_row - first * in_row)
     return -(-lag // ALIGN) * ALIGN
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from ..ir import Graph, KernelCall, Node
@@ -48,15 +48,28 @@ class Placement:
 class Step:
     """A range of rows and channels of one node's output, computed by one kernel call.
 
-    ``rows`` and ``channels`` are half-open; ``scratch`` names the step's scratch buffer.
+    ``call`` is the op's own, ``packed`` the one that the kernel reads. ``rows`` and ``channels``
+    are half-open; ``scratch`` names the step's scratch buffer of ``scratch_bytes``.
+    ``rows_at_once`` rows may be written before the input rows of the first are let go.
+    ``defines`` are the macros with which the kernel is compiled for this call.
     """
 
     node: Node
     call: KernelCall
+    packed: KernelCall
     kernel: Kernel
     rows: tuple[int, int]
     channels: tuple[int, int]
     scratch: str | None
+    scratch_bytes: int = 0
+    rows_at_once: int = 1
+    defines: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def symbol(self) -> str:
+        """The C function: the kernel's name, with the values of its macros if it has any."""
+        values = (str(value).replace("-", "m") for value in self.defines.values())
+        return "_".join((self.kernel.name, *values))
 
 
 @dataclass(frozen=True)

@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal
 
 from ..errors import OutOfMemory, UnsupportedOp
 from ..ir import Graph, Node
 from .kernels import choose
 from .lifetimes import ALIGN, buffers_of, overlays_of
+from .packing import CallFacts
 from .placement import check, place
 from .plan import Plan, Step
 
+Optimize = Literal["time", "size"]
 
-def plan(graph: Graph, features: Iterable[str] = (), *, keep_inputs: bool = False) -> Plan:
+
+def plan(
+    graph: Graph,
+    features: Iterable[str] = (),
+    *,
+    keep_inputs: bool = False,
+    optimize: Optimize = "time",
+) -> Plan:
     """Plans ``graph`` layer by layer for a core with ``features``.
 
-    ``keep_inputs`` leaves the inputs' bytes untouched by a run. Raises ``UnsupportedOp``
-    naming the node that no kernel serves.
+    ``keep_inputs`` leaves the inputs' bytes untouched by a run. ``optimize`` says whether
+    kernels may spend flash on time. Raises ``UnsupportedOp`` naming the node that no kernel
+    serves.
     """
     features = frozenset(features)
     for port in graph.outputs:
         if graph.is_constant(port.value):
             raise UnsupportedOp("an output that no input has a part in", at=port.name)
     steps = tuple(
-        step for node in graph.nodes if (step := _step(graph, node, features)) is not None
+        step for node in graph.nodes if (step := _step(graph, node, features, optimize)) is not None
     )
     buffers = buffers_of(graph, steps, keep_inputs=keep_inputs)
     overlays = overlays_of(graph, steps, buffers)
@@ -33,7 +44,7 @@ def plan(graph: Graph, features: Iterable[str] = (), *, keep_inputs: bool = Fals
     return Plan(graph, steps, buffers, overlays, placement, state, state_bytes)
 
 
-def _step(graph: Graph, node: Node, features: frozenset[str]) -> Step | None:
+def _step(graph: Graph, node: Node, features: frozenset[str], optimize: Optimize) -> Step | None:
     types = graph.node_types(node)
     at = f"{node.op.name} '{node.name}'"
     constants = [
@@ -43,7 +54,8 @@ def _step(graph: Graph, node: Node, features: frozenset[str]) -> Step | None:
         call = node.op.kernel(node.inputs, node.outputs, types, constants)
         if call is None:
             return None
-        kernel = choose(call, features)
+        facts = CallFacts(call, {"optimize_time": int(optimize == "time")})
+        kernel = choose(facts, features)
     except UnsupportedOp as error:
         if error.at is None:
             raise UnsupportedOp(error.problem, at=at, hint=error.hint) from error
@@ -52,8 +64,12 @@ def _step(graph: Graph, node: Node, features: frozenset[str]) -> Step | None:
     spatial = output is not None and output.rank == 4
     rows = (0, output.shape[1]) if output is not None and spatial else (0, 1)
     channels = (0, output.shape[-1]) if output is not None and output.rank else (0, 1)
-    scratch = f"scratch of {node.name or node.outputs[0]}" if kernel.scratch_bytes(call) else None
-    return Step(node, call, kernel, rows, channels, scratch)
+    scratch_bytes = kernel.scratch_bytes(facts)
+    scratch = f"scratch of {node.name or node.outputs[0]}" if scratch_bytes else None
+    return Step(
+        node, call, kernel.packed(facts), kernel, rows, channels, scratch, scratch_bytes,
+        kernel.rows_at_once(facts), kernel.defines(facts),
+    )  # fmt: skip
 
 
 def _state(graph: Graph) -> tuple[dict[str, int], int]:

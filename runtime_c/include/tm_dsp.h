@@ -1,0 +1,81 @@
+/* The DSP extension's instructions as functions, with the same arithmetic in plain C elsewhere.
+ * TM_DSP_ASM is defined where the assembly of src/dsp is compiled; all else runs its C twins.
+ */
+#ifndef TM_DSP_H
+#define TM_DSP_H
+
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__ARM_FEATURE_DSP) && defined(__GNUC__) && !defined(__clang__)
+#define TM_DSP_ASM
+#endif
+
+/* Names of sources that are compiled several times with different macros. */
+#ifndef TM_INSTANCE
+#define TM_INSTANCE(name) name
+#endif
+
+/* Four bytes from any address. */
+static inline uint32_t tm_load4(const int8_t *from) {
+  uint32_t word;
+  memcpy(&word, from, sizeof word);
+  return word;
+}
+
+/* Two 16-bit halves, `low` in the low one. */
+static inline uint32_t tm_pack16(int32_t low, int32_t high) {
+  return ((uint32_t)low & 0xFFFFu) | ((uint32_t)high << 16);
+}
+
+static inline int32_t tm_low16(uint32_t word) {
+  return (int16_t)(word & 0xFFFFu);
+}
+
+static inline int32_t tm_high16(uint32_t word) {
+  return (int16_t)(word >> 16);
+}
+
+/* Bytes 0 and 2 of a word, sign-extended to halves. */
+static inline uint32_t tm_sxtb16(uint32_t word) {
+#if defined(TM_DSP_ASM)
+  uint32_t halves;
+  __asm__("sxtb16 %0, %1" : "=r"(halves) : "r"(word));
+  return halves;
+#else
+  return tm_pack16((int8_t)(word & 0xFFu), (int8_t)(word >> 16 & 0xFFu));
+#endif
+}
+
+/* Bytes 1 and 3 of a word, sign-extended to halves. */
+static inline uint32_t tm_sxtb16_ror8(uint32_t word) {
+#if defined(TM_DSP_ASM)
+  uint32_t halves;
+  __asm__("sxtb16 %0, %1, ror #8" : "=r"(halves) : "r"(word));
+  return halves;
+#else
+  return tm_sxtb16(word >> 8);
+#endif
+}
+
+/* acc + both products of halves, modulo 2^32. */
+static inline uint32_t tm_smlad(uint32_t a, uint32_t b, uint32_t acc) {
+#if defined(TM_DSP_ASM)
+  __asm__("smlad %0, %1, %2, %0" : "+r"(acc) : "r"(a), "r"(b));
+  return acc;
+#else
+  return acc + (uint32_t)(tm_low16(a) * tm_low16(b)) + (uint32_t)(tm_high16(a) * tm_high16(b));
+#endif
+}
+
+/* acc + the high half of the 64-bit product, modulo 2^32. */
+static inline int32_t tm_smmla(int32_t a, int32_t b, int32_t acc) {
+#if defined(TM_DSP_ASM)
+  __asm__("smmla %0, %1, %2, %0" : "+r"(acc) : "r"(a), "r"(b));
+  return acc;
+#else
+  return (int32_t)((uint32_t)acc + (uint32_t)(((int64_t)a * b) >> 32));
+#endif
+}
+
+#endif
