@@ -16,6 +16,13 @@
 #define TM_INSTANCE(name) name
 #endif
 
+/* Functions whose copies would cost more flash than the call costs time. */
+#if defined(__GNUC__)
+#define TM_NOINLINE __attribute__((noinline))
+#else
+#define TM_NOINLINE
+#endif
+
 /* Four bytes from any address. */
 static inline uint32_t tm_load4(const int8_t *from) {
   uint32_t word;

@@ -24,9 +24,10 @@
 
 enum { TM_GEMM_UNROLL = 8 };
 
-/* Widens the runs at p[0..2] into words of the three pixels; returns the end of what it wrote. */
-static inline uint32_t *tm_gemm_widen(const int8_t *p0, const int8_t *p1, const int8_t *p2,
-                                      int32_t length, uint32_t *to) {
+/* Widens the runs at p0, p1, p2 into words of the three pixels; returns the end of what it wrote.
+ */
+static TM_NOINLINE uint32_t *tm_gemm_widen(const int8_t *p0, const int8_t *p1, const int8_t *p2,
+                                           int32_t length, uint32_t *to) {
   int32_t quads = length >> 2;
 #if defined(TM_DSP_ASM)
   if (quads & 1) {
@@ -129,22 +130,57 @@ static inline const int32_t *tm_gemm_sums(const int32_t *stream, const uint32_t 
   return stream;
 }
 
-/* One run of a pixel: in place where it lies inside the map, else copied to `spare`. */
-static inline const int8_t *tm_gemm_run(const tm_conv2d_s8_params *p, const tm_rows *in, int32_t iy,
-                                        int32_t ix, int32_t taps, int32_t offset, int8_t *spare) {
-  const int8_t *row = (const int8_t *)tm_row(in, iy);
-  const int8_t *pad = (const int8_t *)in->pad;
-  if (row == pad && taps <= p->in_w) {
-    return pad; /* one value throughout */
+/* Where the next channel of the three pixels goes: the first's address, distances of the others
+ * (0 where there is none: the first is written last). */
+typedef struct {
+  int8_t *first;
+  int32_t second, third;
+} tm_gemm_target;
+
+/* Where a block of three pixels begins in the input: row and column of its first tap. */
+typedef struct {
+  int32_t iy[3], ix[3];
+} tm_gemm_origin;
+
+/* One tap of a pixel: a pointer to its channels, in the map or in its pad row. */
+static inline const int8_t *tm_gemm_tap(const tm_conv2d_s8_params *p, const tm_rows *in, int32_t iy,
+                                        int32_t ix, int32_t offset) {
+  if (ix < 0 || ix >= p->in_w) {
+    return (const int8_t *)in->pad;
   }
-  if (ix >= 0 && ix + taps <= p->in_w) {
-    return row + ix * p->in_c + offset;
+  return (const int8_t *)tm_row(in, iy) + ix * p->in_c + offset;
+}
+
+/* The patches of pixels that may reach beyond the map. */
+static TM_NOINLINE void tm_gemm_edge(const tm_conv2d_s8_params *p, const tm_rows *in,
+                                     const tm_gemm_origin *at, int32_t offset, uint32_t *to,
+                                     int8_t *spare) {
+  const int32_t joined = p->dilation_w == 1 && p->group_in == p->in_c;
+  const int32_t run = p->kernel_w * p->group_in;
+  for (int32_t ky = 0; ky < p->kernel_h; ++ky) {
+    const int32_t dy = ky * p->dilation_h;
+    if (joined && p->group_in % 4 != 0) {
+      /* the quads of a run span taps */
+      for (int32_t t = 0; t < 3; ++t) {
+        int8_t *copy = spare + t * run;
+        for (int32_t kx = 0; kx < p->kernel_w; ++kx) {
+          const int8_t *from = tm_gemm_tap(p, in, at->iy[t] + dy, at->ix[t] + kx, 0);
+          for (int32_t i = 0; i < p->group_in; ++i) {
+            *copy++ = from[i];
+          }
+        }
+      }
+      to = tm_gemm_widen(spare, spare + run, spare + 2 * run, run, to);
+      continue;
+    }
+    for (int32_t kx = 0; kx < p->kernel_w; ++kx) {
+      const int32_t dx = kx * p->dilation_w;
+      to = tm_gemm_widen(tm_gemm_tap(p, in, at->iy[0] + dy, at->ix[0] + dx, offset),
+                         tm_gemm_tap(p, in, at->iy[1] + dy, at->ix[1] + dx, offset),
+                         tm_gemm_tap(p, in, at->iy[2] + dy, at->ix[2] + dx, offset), p->group_in,
+                         to);
+    }
   }
-  for (int32_t k = 0; k < taps; ++k, ++ix) {
-    const int8_t *from = ix < 0 || ix >= p->in_w ? pad : row + ix * p->in_c + offset;
-    memcpy(spare + k * p->group_in, from, (size_t)p->group_in);
-  }
-  return spare;
 }
 
 #endif
@@ -173,21 +209,27 @@ static inline int8_t TM_INSTANCE(tm_gemm_rescale)(const tm_conv2d_s8_params *p, 
 
 /* Two channels of three pixels in C, for blocks that have one channel only or are rescaled by
  * the definition, and for compilers without the assembly. */
-static const int32_t *TM_INSTANCE(tm_gemm_block)(const tm_conv2d_s8_params *p,
-                                                 const int32_t *stream, const uint32_t *patch,
-                                                 int32_t pairs, int8_t *const out[3], int32_t o,
-                                                 int32_t channels, int32_t exceptional) {
+static TM_NOINLINE const int32_t *TM_INSTANCE(tm_gemm_block)(const tm_conv2d_s8_params *p,
+                                                             const int32_t *stream,
+                                                             const uint32_t *patch, int32_t pairs,
+                                                             tm_gemm_target *to, int32_t o,
+                                                             int32_t exceptional) {
+  const int32_t at[3] = {0, to->second, to->third};
+  const int32_t channels = p->group_out - o % p->group_out < 2 ? 1 : 2;
   uint32_t acc[2][3];
   stream = tm_gemm_sums(stream, patch, pairs, acc);
   for (int32_t c = 0; c < channels; ++c) {
     for (int32_t t = 2; t >= 0; --t) {
+      int32_t y;
       if (exceptional) {
-        const int32_t q = tm_rescale((int32_t)acc[c][t], p->multiplier, p->shift, p->scale, o + c);
-        out[t][o + c] = (int8_t)tm_clamp(q + p->out_zero, p->lo, p->hi);
+        y = tm_rescale((int32_t)acc[c][t], p->multiplier, p->shift, p->scale, o + c);
+        y = tm_clamp(y + p->out_zero, p->lo, p->hi);
       } else {
-        out[t][o + c] = TM_INSTANCE(tm_gemm_rescale)(p, acc[c][t], stream + TM_GEMM_RECORD * c);
+        y = TM_INSTANCE(tm_gemm_rescale)(p, acc[c][t], stream + TM_GEMM_RECORD * c);
       }
+      to->first[at[t]] = (int8_t)y;
     }
+    ++to->first;
   }
   return stream + 2 * TM_GEMM_RECORD;
 }
@@ -236,22 +278,17 @@ static const int32_t *TM_INSTANCE(tm_gemm_block)(const tm_conv2d_s8_params *p,
 #define TM_GEMM_LIMITS
 #endif
 
-/* Blocks of two channels and three pixels until the weights reach `stop`; returns `stop`. */
-static inline const int32_t *TM_INSTANCE(tm_gemm_blocks)(const tm_conv2d_s8_params *p,
-                                                         const int32_t *stream, const int32_t *stop,
-                                                         const uint32_t *patch, int32_t pairs,
-                                                         int8_t *const out[3], int32_t o) {
-  /* the first pass through the unrolled pairs enters late; all registers are in use inside, so
-   * what the blocks share lies on the stack */
-  struct {
-    const uint32_t *patch, *end;
+/* Blocks of two channels and three pixels until the weights reach `stop`. */
+static inline void TM_INSTANCE(tm_gemm_blocks)(const tm_conv2d_s8_params *p, const int32_t *stream,
+                                               const int32_t *stop, const uint32_t *patch,
+                                               int32_t pairs, tm_gemm_target *target) {
+  /* all registers are in use inside, so what the blocks share lies on the stack */
+  tm_gemm_target to = *target;
+  const struct {
+    const uint32_t *first, *end;
   } map = {patch, patch + 3 * pairs};
-  struct {
-    int8_t *first;
-    int32_t second;
-  } to = {out[0] + o, out[1] - out[0]};
-  const int32_t third = out[2] - out[0];
-  const int32_t skip = 32 * ((TM_GEMM_UNROLL - pairs % TM_GEMM_UNROLL) % TM_GEMM_UNROLL);
+  /* the first pass through the unrolled pairs enters late */
+  const int32_t skip = 32 * (-pairs & (TM_GEMM_UNROLL - 1));
 #if TM_CLAMPED
   const struct {
     int32_t lo, hi;
@@ -295,13 +332,13 @@ static inline const int32_t *TM_INSTANCE(tm_gemm_blocks)(const tm_conv2d_s8_para
       "bne 1b\n\t"
       : [to] "+m"(to)
       : [stream] "m"(stream), [stop] "m"(stop), [map] "m"(map), [skip] "m"(skip),
-        [third] "m"(third), [shift] "i"(TM_SHIFT)
+        [third] "m"(to.third), [shift] "i"(TM_SHIFT)
 #if TM_CLAMPED
         , [limits] "m"(limits)
 #endif
       : "r0", "r1", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "r12", "lr",
         "cc", "memory");
-  return stop;
+  target->first = to.first;
 }
 #undef TM_GEMM_PAIR
 #undef TM_GEMM_SCALE
@@ -313,12 +350,18 @@ static inline const int32_t *TM_INSTANCE(tm_gemm_blocks)(const tm_conv2d_s8_para
 /* All channels of a group for the three pixels in `patch`. */
 static inline void TM_INSTANCE(tm_gemm_channels)(const tm_conv2d_s8_params *p,
                                                  const int32_t *stream, const uint32_t *patch,
-                                                 int32_t pairs, int8_t *const out[3], int32_t first,
+                                                 int32_t pairs, tm_gemm_target *to, int32_t first,
                                                  int32_t block, const int16_t **exceptions) {
   const int32_t words = 2 + 2 * pairs + 2 * TM_GEMM_RECORD;
+  const int32_t blocks = (p->group_out + 1) / 2;
+#if defined(TM_DSP_ASM)
   const int32_t whole = p->group_out / 2;
-  int32_t b = 0;
-  while (2 * b < p->group_out) {
+  if (*exceptions == NULL && whole == blocks) {
+    TM_INSTANCE(tm_gemm_blocks)(p, stream, stream + whole * words, patch, pairs, to);
+    return;
+  }
+#endif
+  for (int32_t b = 0; b < blocks;) {
     const int32_t exceptional = *exceptions != NULL && **exceptions == block + b;
 #if defined(TM_DSP_ASM)
     if (!exceptional && b < whole) {
@@ -326,14 +369,13 @@ static inline void TM_INSTANCE(tm_gemm_channels)(const tm_conv2d_s8_params *p,
       if (*exceptions != NULL && **exceptions - block < end) {
         end = **exceptions - block;
       }
-      stream = TM_INSTANCE(tm_gemm_blocks)(p, stream, stream + (end - b) * words, patch, pairs, out,
-                                           first + 2 * b);
+      TM_INSTANCE(tm_gemm_blocks)(p, stream, stream + (end - b) * words, patch, pairs, to);
+      stream += (end - b) * words;
       b = end;
       continue;
     }
 #endif
-    stream = TM_INSTANCE(tm_gemm_block)(p, stream, patch, pairs, out, first + 2 * b,
-                                        b < whole ? 2 : 1, exceptional);
+    stream = TM_INSTANCE(tm_gemm_block)(p, stream, patch, pairs, to, first + 2 * b, exceptional);
     *exceptions += exceptional;
     ++b;
   }
@@ -345,72 +387,93 @@ static tm_status TM_INSTANCE(tm_conv2d_gemm_s8)(const tm_conv2d_s8_params *p, co
                                                 const tm_rows *out, const tm_part *part,
                                                 void *scratch) {
   const int32_t joined = p->dilation_w == 1 && p->group_in == p->in_c;
-  const int32_t taps = joined ? p->kernel_w : 1;
-  const int32_t run = taps * p->group_in;
+  const int32_t run = joined ? p->kernel_w * p->group_in : p->group_in;
   const int32_t runs = joined ? 1 : p->kernel_w; /* of a kernel row */
   const int32_t pairs = p->kernel_h * runs * ((run + 1) / 2);
   const int32_t blocks = (p->group_out + 1) / 2;
   const int32_t group_words = blocks * (2 + 2 * pairs + 2 * TM_GEMM_RECORD);
   const int32_t groups = p->in_c / p->group_in;
+  const int32_t step = p->stride_w * p->in_c; /* from pixel to pixel */
+  const int32_t reach = (p->kernel_w - 1) * p->dilation_w;
   uint32_t *const patch = (uint32_t *)scratch;
   int8_t *const spare = (int8_t *)(patch + 3 * pairs);
   int32_t left = (part->row1 - part->row0) * p->out_w;
+  int32_t width = p->out_w;
+  int32_t in_w = p->in_w;
   int32_t oy = part->row0;
   int32_t ox = 0;
   (void)bias;
+  if (step == p->in_c && p->stride_h == 1 && p->kernel_h == 1 && p->kernel_w == 1 &&
+      p->out_w == p->in_w && p->pad_top == 0 && in->ring == in->rows && out->ring == out->rows) {
+    /* pixel by pixel: all rows are one */
+    width = left;
+    in_w = left;
+  }
   while (left > 0) {
-    int32_t iy[3], ix[3];
-    int8_t *to[3];
-    int32_t inside = in->ring == in->rows; /* no run leaves the map */
-    for (int32_t t = 0; t < 3; ++t) {
-      if (t < left) {
-        iy[t] = oy * p->stride_h - p->pad_top;
-        ix[t] = ox * p->stride_w - p->pad_left;
-        to[t] = (int8_t *)tm_row_out(out, oy) + ox * p->out_c;
-        inside &= iy[t] >= 0 && iy[t] + (p->kernel_h - 1) * p->dilation_h < in->rows &&
-                  ix[t] >= 0 && ix[t] + (p->kernel_w - 1) * p->dilation_w < p->in_w;
-        if (++ox == p->out_w) {
-          ox = 0;
-          ++oy;
-        }
+    const int32_t first_row = oy;
+    const int32_t iy = oy * p->stride_h - p->pad_top;
+    const int32_t whole_rows =
+        iy >= 0 && iy + (p->kernel_h - 1) * p->dilation_h < in->rows && in->ring == in->rows;
+    const int8_t *const row = (const int8_t *)in->base + iy * in->row_bytes;
+    int8_t *const y = (int8_t *)tm_row_out(out, oy);
+    /* blocks inside a row, then one that ends it and may begin the next */
+    do {
+      const int32_t ix = ox * p->stride_w - p->pad_left;
+      const int32_t fast =
+          whole_rows && ox + 3 <= width && ix >= 0 && ix + 2 * p->stride_w + reach < in_w;
+      tm_gemm_target to = {y + ox * p->out_c, p->out_c, 2 * p->out_c};
+      tm_gemm_origin at;
+      const int16_t *exceptions = p->exceptions;
+      if (fast) {
+        ox += 3;
       } else {
-        iy[t] = iy[0];
-        ix[t] = ix[0];
-        to[t] = to[0];
-      }
-    }
-    const int16_t *exceptions = p->exceptions;
-    for (int32_t g = 0; g < groups; ++g) {
-      uint32_t *end = patch;
-      if (inside) {
-        const int8_t *x[3];
         for (int32_t t = 0; t < 3; ++t) {
-          x[t] =
-              (const int8_t *)in->base + iy[t] * in->row_bytes + ix[t] * p->in_c + g * p->group_in;
-        }
-        for (int32_t ky = 0; ky < p->kernel_h; ++ky) {
-          int32_t at = ky * p->dilation_h * in->row_bytes;
-          for (int32_t kx = 0; kx < runs; ++kx) {
-            end = tm_gemm_widen(x[0] + at, x[1] + at, x[2] + at, run, end);
-            at += p->dilation_w * p->in_c;
-          }
-        }
-      } else {
-        for (int32_t ky = 0; ky < p->kernel_h; ++ky) {
-          for (int32_t kx = 0; kx < runs; ++kx) {
-            const int8_t *x[3];
-            for (int32_t t = 0; t < 3; ++t) {
-              x[t] = tm_gemm_run(p, in, iy[t] + ky * p->dilation_h, ix[t] + kx * p->dilation_w,
-                                 taps, g * p->group_in, spare + t * run);
+          int32_t distance = 0;
+          at.iy[t] = iy;
+          at.ix[t] = ix;
+          if (t < left) {
+            if (ox == width) {
+              ox = 0;
+              ++oy;
             }
-            end = tm_gemm_widen(x[0], x[1], x[2], run, end);
+            at.iy[t] = (oy + ox / p->out_w) * p->stride_h - p->pad_top;
+            at.ix[t] = ox % p->out_w * p->stride_w - p->pad_left;
+            distance = (int32_t)((int8_t *)tm_row_out(out, oy) - to.first) + ox * p->out_c;
+            ++ox;
+          }
+          if (t == 1) {
+            to.second = distance;
+          } else if (t == 2) {
+            to.third = distance;
           }
         }
       }
-      TM_INSTANCE(tm_gemm_channels)(p, weights + g * group_words, patch, pairs, to,
-                                    g * p->group_out, g * blocks, &exceptions);
+      for (int32_t g = 0; g < groups; ++g) {
+        tm_gemm_target next = to;
+        next.first += g * p->group_out;
+        if (fast) {
+          const int8_t *x = row + ix * p->in_c + g * p->group_in;
+          uint32_t *end = patch;
+          for (int32_t ky = 0; ky < p->kernel_h; ++ky) {
+            const int8_t *tap = x;
+            for (int32_t kx = 0; kx < runs; ++kx) {
+              end = tm_gemm_widen(tap, tap + step, tap + 2 * step, run, end);
+              tap += p->dilation_w * p->in_c;
+            }
+            x += p->dilation_h * in->row_bytes;
+          }
+        } else {
+          tm_gemm_edge(p, in, &at, g * p->group_in, patch, spare);
+        }
+        TM_INSTANCE(tm_gemm_channels)(p, weights + g * group_words, patch, pairs, &next,
+                                      g * p->group_out, g * blocks, &exceptions);
+      }
+      left -= 3;
+    } while (left > 0 && ox < width && oy == first_row);
+    if (ox >= width) {
+      ox = 0;
+      ++oy;
     }
-    left -= 3;
   }
   return TM_OK;
 }
