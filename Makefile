@@ -30,8 +30,9 @@ format: $(VENV)/.test
 	$(BIN)/ruff check --fix-only -q $(PY_DIRS)
 	$(BIN)/clang-format -i $(C_FILES)
 
-bench: $(VENV)/.test tools-test
+bench: $(VENV)/.bench tools-test
 	$(BIN)/python benchmarks/models.py
+	$(BIN)/python benchmarks/kernels.py
 
 wheel: $(VENV)/.test
 	$(BIN)/pip install -q build
@@ -50,6 +51,10 @@ $(VENV)/.core: setup.cfg pyproject.toml
 $(VENV)/.test: setup.cfg pyproject.toml
 	@sh scripts/venv.sh test,check
 	@touch $@ $(VENV)/.core
+
+$(VENV)/.bench: setup.cfg pyproject.toml
+	@sh scripts/venv.sh test,check,bench
+	@touch $@ $(VENV)/.test $(VENV)/.core
 
 clean:
 	rm -rf $(VENV) build dist

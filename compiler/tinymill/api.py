@@ -8,7 +8,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Literal, get_args
 
@@ -33,10 +33,13 @@ from .ops.quantization import Quantize
 from .passes import pipeline, run_passes
 from .project import PLAN, read_plan, write_project
 from .samples import PATTERN, End, frames_of, outputs_of
-from .schedule import Plan, check_budget, plan
+from .schedule import Optimize, Plan, check_budget
+from .schedule import plan as plan_graph
 
 Io = Literal["quantized", "float"]
 Requant = Literal["exact", "fixed"]
+Goal = Literal["min-time"]
+"""What the planner strives for."""
 LONGEST = 1e6
 """Seconds that a run can be given; the system's own timers end not far beyond."""
 MOST_RAM = (1 << 31) - 1
@@ -89,7 +92,10 @@ class Compiled:
 
     def forecast(self) -> Forecast | None:
         """Code flash and stack as the board's compiler tells them; None where it is missing."""
-        return forecast(self.files, self.board, self.name)
+        found = forecast(self.files, self.board, self.name)
+        if found is None or found.stack is None:
+            return found
+        return replace(found, stack=found.stack + self.plan.pushed_bytes)
 
     @property
     def description(self) -> dict[str, Any]:
@@ -128,16 +134,22 @@ class Flash:
 
 @dataclass(frozen=True)
 class LayerTime:
-    """Instructions of one layer in one inference; None where they aren't counted (host)."""
+    """Instructions of one layer in one inference; None where they aren't counted (host).
+    ``cycles_estimate`` is None where it isn't asked for."""
 
     name: str
     op: str
     instructions: int | None
+    cycles_estimate: int | None = None
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run gave. ``outputs`` are in the source model's layout."""
+    """What a run gave. ``outputs`` are in the source model's layout.
+
+    ``cycles_estimate`` and ``instruction_classes`` (kind -> instructions) are of the first
+    inference, where ``cycles`` was asked for.
+    """
 
     target: str
     frames: int
@@ -147,6 +159,8 @@ class RunResult:
     ram: Ram
     flash: Flash
     layers: tuple[LayerTime, ...]
+    cycles_estimate: int | None = None
+    instruction_classes: Mapping[str, int] | None = None
 
     @property
     def output_crc32(self) -> str:
@@ -195,7 +209,7 @@ def _port_text(graph: Graph, port: Port) -> str:
 
 def _problem(graph: Graph, node: Node) -> str | None:
     try:
-        plan(graph.replace(nodes=(node,), inputs=_ports_of(graph, node), outputs=()))
+        plan_graph(graph.replace(nodes=(node,), inputs=_ports_of(graph, node), outputs=()))
     except UnsupportedOp as error:
         return str(error)
     return None
@@ -223,6 +237,8 @@ def compile(
     output: str | Path | None = None,
     io: Io = "quantized",
     requant: Requant = "exact",
+    optimize: Optimize = "time",
+    plan: Goal = "min-time",
     shapes: Mapping[str, Sequence[int]] | None = None,
     keep_inputs: bool = False,
     name: str | None = None,
@@ -230,25 +246,33 @@ def compile(
 ) -> Compiled:
     """Compiles a model file to C for ``target`` and, with ``output``, writes the project.
 
+    ``optimize`` says whether flash may be spent on time (widened weights, unrolled kernels).
     ``name`` is the prefix of all C names (default: from the file's name). Raises
     ``CompileError`` and its kin; nothing is written then.
     """
-    for option, value, allowed in (("io", io, Io), ("requant", requant, Requant)):
+    for option, value, allowed in (
+        ("io", io, Io), ("requant", requant, Requant), ("optimize", optimize, Optimize),
+        ("plan", plan, Goal),
+    ):  # fmt: skip
         if value not in get_args(allowed):
             raise InvalidInput(f"{option} is {value!r}, not one of {', '.join(get_args(allowed))}")
     board = target if isinstance(target, Board) else load_board(target)
+    board = _tuned(board, optimize)
     source = Path(model)
     dump = None if dump_passes is None else Path(dump_passes)
     graph = _lowered(read_model(source, shapes=shapes), io, requant, dump)
-    found = plan(graph, board.features, keep_inputs=keep_inputs)
+    found = plan_graph(graph, board.features, keep_inputs=keep_inputs, optimize=optimize)
     _check_budgets(found, board)
     prefix = c_name(name or source.stem)
     facts = facts_of(found, prefix)
     weights = facts.weights_bytes
-    _check_weights(weights, board)
+    _check_weights(weights, board, optimize)
     files = render(facts, found)
     files |= target_files(board, prefix, arena_bytes=found.arena_bytes, weights_bytes=weights)
-    options = {"weights_bytes": weights, "io": io, "requant": requant, "keep_inputs": keep_inputs}
+    options = {
+        "weights_bytes": weights, "widened_bytes": found.widened_bytes, "io": io,
+        "requant": requant, "optimize": optimize, "plan": plan, "keep_inputs": keep_inputs,
+    }  # fmt: skip
     files[PLAN] = _describe(found, board, prefix, source.name, options)
     compiled = Compiled(prefix, board, found, dict(sorted(files.items())))
     if output is not None:
@@ -265,10 +289,18 @@ def _check_budgets(found: Plan, board: Board) -> None:
     check_budget(found, ram=max(region.size for region in board.ram), where=board.name)
 
 
-def _check_weights(weights: int, board: Board) -> None:
+def _tuned(board: Board, optimize: str) -> Board:
+    """The board with its compiler's flags for ``optimize``."""
+    if optimize != "size" or board.is_host:
+        return board
+    return replace(board, compiler=replace(board.compiler, optimise="-Os"))
+
+
+def _check_weights(weights: int, board: Board, optimize: str) -> None:
     flash = sum(region.size for region in board.flash)
     if not board.is_host and weights > flash:
-        raise OutOfMemory(f"weights on {board.name}", needed=weights, available=flash)
+        hint = "--optimize size widens none but depthwise weights" if optimize == "time" else None
+        raise OutOfMemory(f"weights on {board.name}", needed=weights, available=flash, hint=hint)
 
 
 def _describe(found: Plan, board: Board, name: str, source: str, options: Mapping[str, Any]) -> str:
@@ -344,9 +376,12 @@ def run(
     input: Sequence[str | Path | np.ndarray] | str | Path | np.ndarray = PATTERN,
     io: Io | None = None,
     requant: Requant | None = None,
+    optimize: Optimize | None = None,
+    plan: Goal | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
     keep_inputs: bool = False,
     layers: bool = True,
+    cycles: bool = False,
     cc: str | None = None,
     sanitize: bool = False,
     mean: float | None = None,
@@ -357,9 +392,10 @@ def run(
     """Compiles (unless ``model`` is a project folder), builds and runs on host or in QEMU.
 
     ``input`` is one source or one for each input of the model: "pattern", an array, a .npy
-    file or an image. ``io`` and ``requant`` are as for ``compile``; a project folder has its
-    own, and others are refused. Raises what ``compile`` raises, ``InvalidInput``,
-    ``ToolMissing``, ``ToolFailed``.
+    file or an image. ``io``, ``requant``, ``optimize`` and ``plan`` are as for ``compile``; a
+    project folder has its own, and others are refused. ``cycles`` also estimates cycles
+    (Cortex-M4 and M7 in QEMU, else ``BoardError``). Raises what ``compile`` raises,
+    ``InvalidInput``, ``ToolMissing``, ``ToolFailed``.
     """
     sources = [input] if isinstance(input, str | Path | np.ndarray) else list(input)
     if not 0 < timeout <= LONGEST:
@@ -368,23 +404,27 @@ def run(
     if path.is_dir():
         description = read_plan(path)
         board = _board_of(target, description, path)
-        _check_options(description, path, io=io, requant=requant, keep_inputs=keep_inputs or None)
+        _check_options(
+            description, path, io=io, requant=requant, optimize=optimize, plan=plan,
+            keep_inputs=keep_inputs or None,
+        )  # fmt: skip
         if shapes:
             raise InvalidInput("was compiled with its shapes", at=str(path))
         return _run_project(
-            path, description, board, sources, layers=layers, cc=cc, sanitize=sanitize,
-            mean=mean, std=std, resize=resize, timeout=timeout,
+            path, description, board, sources, layers=layers, cycles=cycles, cc=cc,
+            sanitize=sanitize, mean=mean, std=std, resize=resize, timeout=timeout,
         )  # fmt: skip
     compiled = compile(
         path, target="host" if target is None else target, io=io or "quantized",
-        requant=requant or "exact", shapes=shapes, keep_inputs=keep_inputs,
+        requant=requant or "exact", optimize=optimize or "time", plan=plan or "min-time",
+        shapes=shapes, keep_inputs=keep_inputs,
     )  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="tinymill-") as name:
         folder = Path(name) / "project"
         compiled.write(folder)
         return _run_project(
-            folder, compiled.description, compiled.board, sources, layers=layers, cc=cc,
-            sanitize=sanitize, mean=mean, std=std, resize=resize, timeout=timeout,
+            folder, compiled.description, compiled.board, sources, layers=layers, cycles=cycles,
+            cc=cc, sanitize=sanitize, mean=mean, std=std, resize=resize, timeout=timeout,
         )  # fmt: skip
 
 
@@ -419,6 +459,7 @@ def _run_project(
     sources: Sequence[str | Path | np.ndarray],
     *,
     layers: bool,
+    cycles: bool,
     cc: str | None,
     sanitize: bool,
     mean: float | None,
@@ -426,28 +467,33 @@ def _run_project(
     resize: bool,
     timeout: float,
 ) -> RunResult:
+    board = _tuned(board, description.get("optimize", "time"))
     inputs = [End.of(entry) for entry in description["inputs"]]
     outputs = [End.of(entry) for entry in description["outputs"]]
     frames, count = frames_of(sources, inputs, mean=mean, std=std, resize=resize)
     found = measure(
-        folder, board, frames, model=description["model"], profile=layers, cc=cc,
-        sanitize=sanitize, timeout=timeout,
+        folder, board, frames, model=description["model"], profile=layers,
+        cycles=cycles, cc=cc, sanitize=sanitize, timeout=timeout,
     )  # fmt: skip
     if found.status != 0:
         raise ToolFailed(f"the model answered status {found.status}", at=board.name)
     if len(found.outputs) != count * sum(end.size for end in outputs):
         raise ToolFailed(f"{len(found.outputs)} bytes of output", at=board.name)
     counts = found.layer_instructions or (None,) * len(description["layers"])
+    estimates = found.layer_cycles or (None,) * len(counts)
     if len(counts) != len(description["layers"]):
         raise InvalidModel(f"{PLAN} is not that of the C beside it", at=str(folder))
     times = tuple(
-        LayerTime(layer["name"], layer["op"], instructions)
-        for layer, instructions in zip(description["layers"], counts, strict=True)
+        LayerTime(layer["name"], layer["op"], instructions, estimate)
+        for layer, instructions, estimate in zip(
+            description["layers"], counts, estimates, strict=True
+        )
     )
     return RunResult(
         board.name, count, tuple(outputs_of(found.outputs, outputs, count)),
         tuple(end.name for end in outputs), found.instructions,
         Ram(found.arena, found.static, found.stack), Flash(found.code, found.weights), times,
+        found.cycles, found.instruction_classes,
     )  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from . import __version__
 from .errors import InvalidInput, TinymillError, one_line
 
 if TYPE_CHECKING:
-    from .api import Compiled, Inspection, RunResult
+    from .api import Compiled, Inspection, LayerTime, RunResult
     from .deploy import Forecast
 
 app = typer.Typer(
@@ -54,6 +54,19 @@ class Requant(StrEnum):
     fixed = "fixed"
 
 
+class Optimize(StrEnum):
+    """What flash is spent on."""
+
+    time = "time"
+    size = "size"
+
+
+class Goal(StrEnum):
+    """What the planner strives for."""
+
+    min_time = "min-time"
+
+
 Model = Annotated[Path, typer.Argument(help="an .onnx or .tflite file", show_default=False)]
 Shape = Annotated[
     list[str] | None,
@@ -74,6 +87,21 @@ RequantOption = Annotated[
         help="ONNX only. exact: float rescaling, byte for byte the definition; "
         "fixed: integers only, for cores without an FPU, may differ by one",
     ),
+]
+OptimizeOption = Annotated[
+    Optimize,
+    typer.Option(
+        "--optimize",
+        help="time: widened weights, unrolled kernels; size: weights in 8 bits (but depthwise ones), smaller code",
+    ),
+]
+GoalOption = Annotated[Goal, typer.Option("--plan", help="what the planner strives for")]
+RunOptimize = Annotated[
+    Optimize | None,
+    typer.Option("--optimize", help="as for compile [default: time, or the folder's]"),
+]
+RunGoal = Annotated[
+    Goal | None, typer.Option("--plan", help="as for compile [default: min-time, or the folder's]")
 ]
 RunIo = Annotated[
     Io | None, typer.Option("--io", help="as for compile [default: quantized, or the folder's]")
@@ -121,6 +149,8 @@ def compile_command(
     ] = "host",
     io: IoOption = Io.quantized,
     requant: RequantOption = Requant.exact,
+    optimize: OptimizeOption = Optimize.time,
+    plan: GoalOption = Goal.min_time,
     shape: Shape = None,
     keep_inputs: Keep = False,
     name: Annotated[
@@ -136,6 +166,7 @@ def compile_command(
 
     compiled = api.compile(
         model, target=target, output=output, io=io.value, requant=requant.value,
+        optimize=optimize.value, plan=plan.value,
         shapes=_shapes(shape), keep_inputs=keep_inputs, name=name, dump_passes=dump_passes,
     )  # fmt: skip
     found = compiled.forecast()
@@ -171,6 +202,8 @@ def run_command(
     ] = None,
     io: RunIo = None,
     requant: RunRequant = None,
+    optimize: RunOptimize = None,
+    plan: RunGoal = None,
     shape: Shape = None,
     keep_inputs: Keep = False,
     labels: Annotated[
@@ -179,6 +212,9 @@ def run_command(
     layers: Annotated[
         bool, typer.Option(help="count instructions for each layer (a second build)")
     ] = True,
+    cycles: Annotated[
+        bool, typer.Option("--cycles", help="Cortex-M4 and M7: estimate cycles, too")
+    ] = False,
     cc: Annotated[
         str | None,
         typer.Option("--cc", help="C compiler [default: cc on the host, else the board's gcc]"),
@@ -202,7 +238,9 @@ def run_command(
         result = api.run(
             model, target=target, input=inputs, io=None if io is None else io.value,
             requant=None if requant is None else requant.value,
-            shapes=_shapes(shape), keep_inputs=keep_inputs, layers=layers, cc=cc,
+            optimize=None if optimize is None else optimize.value,
+            plan=None if plan is None else "min-time",
+            shapes=_shapes(shape), keep_inputs=keep_inputs, layers=layers, cycles=cycles, cc=cc,
             sanitize=sanitize, mean=mean, std=std, resize=resize, timeout=timeout,
         )  # fmt: skip
     if output is not None:
@@ -344,11 +382,18 @@ def _plain(value: Any) -> Any:
 
 
 def _run_json(result: RunResult) -> dict[str, Any]:
+    estimate = {}
+    if result.cycles_estimate is not None:
+        estimate = {
+            "cycles_estimate": result.cycles_estimate,
+            "instruction_classes": result.instruction_classes,
+        }
     return {
         "target": result.target,
         "frames": result.frames,
         "output_crc32": result.output_crc32,
         "instructions": result.instructions,
+        **estimate,
         "ram": {
             "arena": result.ram.arena,
             "static": result.ram.static,
@@ -360,8 +405,13 @@ def _run_json(result: RunResult) -> dict[str, Any]:
             "weights": result.flash.weights,
             "total": result.flash.total,
         },
-        "layers": [vars(layer) for layer in result.layers],
+        "layers": [_layer_json(layer) for layer in result.layers],
     }
+
+
+def _layer_json(layer: LayerTime) -> dict[str, Any]:
+    """The layer; an estimate that was not asked for is left out."""
+    return {k: v for k, v in vars(layer).items() if k != "cycles_estimate" or v is not None}
 
 
 def _table(*columns: str) -> Table:
@@ -416,7 +466,9 @@ def _show_compiled(compiled: Compiled, found: Forecast | None, folder: Path) -> 
     out.print(f"state    {plan.state_bytes:>10,} bytes of RAM kept between runs")
     if found is not None and found.stack is not None:
         out.print(f"stack    {found.stack:>10,} bytes of RAM at most, library calls not counted")
-    out.print(f"weights  {weights:>10,} bytes of flash")
+    widened = compiled.description["widened_bytes"]
+    spent = f", {widened:,} of them for speed (--optimize size saves them)" if widened > 0 else ""
+    out.print(f"weights  {weights:>10,} bytes of flash{spent}")
     if found is not None:
         out.print(f"code     {found.code:>10,} bytes of flash")
     else:
@@ -429,12 +481,16 @@ def _show_compiled(compiled: Compiled, found: Forecast | None, folder: Path) -> 
 def _show_run(result: RunResult, labels: Sequence[str] | None) -> None:
     if any(layer.instructions is not None for layer in result.layers):
         total = sum(layer.instructions or 0 for layer in result.layers) or 1
-        table = _table(">#", "layer", "op", ">instructions", ">share")
+        estimated = any(layer.cycles_estimate is not None for layer in result.layers)
+        more = (">cycles (estimate)",) if estimated else ()
+        table = _table(">#", "layer", "op", ">instructions", ">share", *more)
         for index, layer in enumerate(result.layers):
             count = layer.instructions or 0
+            cells = (f"{layer.cycles_estimate or 0:,}",) if estimated else ()
             table.add_row(
-                str(index), _short(layer.name), layer.op, f"{count:,}", f"{count / total:.1%}"
-            )
+                str(index), _short(layer.name), layer.op, f"{count:,}", f"{count / total:.1%}",
+                *cells,
+            )  # fmt: skip
         _print_plain(table)
     for name, array in zip(result.output_names, result.outputs, strict=True):
         rows = array.reshape(result.frames, -1) if result.frames > 1 else array.reshape(1, -1)
@@ -452,6 +508,11 @@ def _show_run(result: RunResult, labels: Sequence[str] | None) -> None:
     stack = "-" if ram.stack is None else f"{ram.stack:,}"
     if result.instructions is not None:
         out.print(f"instructions {result.instructions:,}")
+    if result.cycles_estimate is not None:
+        out.print(f"cycles       {result.cycles_estimate:,} (an estimate; docs/measuring.md)")
+    if result.instruction_classes is not None:
+        kinds = sorted(result.instruction_classes.items(), key=lambda item: -item[1])
+        out.print("of these     " + ", ".join(f"{kind} {count:,}" for kind, count in kinds))
     out.print(f"RAM   {ram.total:,} = arena {ram.arena:,} + static {ram.static:,} + stack {stack}")
     out.print(f"flash {flash.total:,} = code {flash.code:,} + weights {flash.weights:,}")
     out.print(f"output crc32 {result.output_crc32}")

@@ -43,6 +43,20 @@ typedef struct {
   int32_t multiplier, shift;
 } tm_mul_s8_params;
 
+/* y = clamp((a * first_factor + b * second_factor + bias) >> shift); the sum, taken modulo
+ * 2^32, fits 32 bits, the factors 24 */
+typedef struct {
+  TM_BINARY_GEOMETRY
+  int32_t first_factor, second_factor, bias, shift, lo, hi;
+} tm_plane_s8_params;
+
+/* y = clamp(bent line of (a - za) * (b - zb)), see tm_line.h */
+typedef struct {
+  TM_BINARY_GEOMETRY
+  int32_t first_zero, second_zero;
+  int32_t up, multiplier, offset, bend, down, lo, hi;
+} tm_product_s8_params;
+
 typedef tm_sum_s8_params tm_add_s8_params;
 typedef tm_sum_s8_params tm_sub_s8_params;
 typedef tm_binary_f32_params tm_add_f32_params;
@@ -68,6 +82,7 @@ typedef tm_binary_real_s8_params tm_pow_real_s8_params;
 #define TM_BROADCAST_KERNEL(kernel, params, element, result, one)                           \
   static tm_status kernel(const params *p, const element *a, const element *b, result *out, \
                           void *scratch) {                                                  \
+    const int32_t last = TM_BINARY_RANK - 1;                                                \
     int32_t index[TM_BINARY_RANK] = {0};                                                    \
     int32_t i = 0;                                                                          \
     int32_t j = 0;                                                                          \
@@ -78,9 +93,15 @@ typedef tm_binary_real_s8_params tm_pow_real_s8_params;
       }                                                                                     \
       return TM_OK;                                                                         \
     }                                                                                       \
-    for (int32_t k = 0; k < p->count; ++k) {                                                \
-      out[k] = one(p, a[i], b[j]);                                                          \
-      for (int32_t axis = TM_BINARY_RANK - 1; axis >= 0; --axis) {                          \
+    for (int32_t k = 0; k < p->count; k += p->shape[last]) {                                \
+      const element *x = a + i;                                                             \
+      const element *y = b + j;                                                             \
+      for (int32_t n = 0; n < p->shape[last]; ++n) {                                        \
+        out[k + n] = one(p, *x, *y);                                                        \
+        x += p->first_strides[last];                                                        \
+        y += p->second_strides[last];                                                       \
+      }                                                                                     \
+      for (int32_t axis = last - 1; axis >= 0; --axis) {                                    \
         i += p->first_strides[axis];                                                        \
         j += p->second_strides[axis];                                                       \
         if (++index[axis] < p->shape[axis]) {                                               \

@@ -33,6 +33,7 @@ typedef struct {
   const int8_t *weights_zero; /* zero point of each output channel's weights, or NULL: 0 */
   const int16_t *exceptions;  /* blocks of channels that a kernel with rescaling records rescales
                                  by the fields above, ascending, then INT16_MAX; or NULL: none */
+  int32_t plane_lines;        /* output lines at a time, of a kernel that goes through planes */
 } tm_conv2d_s8_params;
 
 typedef struct {

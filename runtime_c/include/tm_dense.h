@@ -15,6 +15,7 @@ typedef struct {
   const int8_t *shift;
   const float *scale;         /* float rescaling of each output, or NULL */
   const int8_t *weights_zero; /* zero point of each output's weights, or NULL: 0 */
+  const int16_t *exceptions;  /* blocks of outputs, as in tm_conv2d_s8_params, or NULL */
 } tm_dense_s8_params;
 
 typedef struct {

@@ -16,11 +16,14 @@
 #define TM_INSTANCE(name) name
 #endif
 
-/* Functions whose copies would cost more flash than the call costs time. */
+/* Functions whose copies would cost more flash than the call costs time, and those that must be
+ * part of their caller. */
 #if defined(__GNUC__)
 #define TM_NOINLINE __attribute__((noinline))
+#define TM_INLINE inline __attribute__((always_inline))
 #else
 #define TM_NOINLINE
+#define TM_INLINE inline
 #endif
 
 /* Four bytes from any address. */
@@ -28,6 +31,11 @@ static inline uint32_t tm_load4(const int8_t *from) {
   uint32_t word;
   memcpy(&word, from, sizeof word);
   return word;
+}
+
+/* Four bytes to any address. */
+static inline void tm_store4(int8_t *to, uint32_t word) {
+  memcpy(to, &word, sizeof word);
 }
 
 /* Two 16-bit halves, `low` in the low one. */
@@ -82,6 +90,79 @@ static inline int32_t tm_smmla(int32_t a, int32_t b, int32_t acc) {
   return acc;
 #else
   return (int32_t)((uint32_t)acc + (uint32_t)(((int64_t)a * b) >> 32));
+#endif
+}
+
+/* acc + bytes 0 and 2 of a word, by halves modulo 2^16. */
+static inline uint32_t tm_sxtab16(uint32_t acc, uint32_t word) {
+#if defined(TM_DSP_ASM)
+  __asm__("sxtab16 %0, %0, %1" : "+r"(acc) : "r"(word));
+  return acc;
+#else
+  return tm_pack16(tm_low16(acc) + (int8_t)(word & 0xFFu),
+                   tm_high16(acc) + (int8_t)(word >> 16 & 0xFFu));
+#endif
+}
+
+/* acc + bytes 1 and 3 of a word, by halves modulo 2^16. */
+static inline uint32_t tm_sxtab16_ror8(uint32_t acc, uint32_t word) {
+#if defined(TM_DSP_ASM)
+  __asm__("sxtab16 %0, %0, %1, ror #8" : "+r"(acc) : "r"(word));
+  return acc;
+#else
+  return tm_sxtab16(acc, word >> 8);
+#endif
+}
+
+/* acc + (a * low half of b) / 2^16, rounded down, modulo 2^32. */
+static inline int32_t tm_smlawb(int32_t a, uint32_t b, int32_t acc) {
+#if defined(TM_DSP_ASM)
+  int32_t sum;
+  __asm__("smlawb %0, %1, %2, %3" : "=r"(sum) : "r"(a), "r"(b), "r"(acc));
+  return sum;
+#else
+  return (int32_t)((uint32_t)acc + (uint32_t)(((int64_t)a * tm_low16(b)) >> 16));
+#endif
+}
+
+/* acc + (a * high half of b) / 2^16, rounded down, modulo 2^32. */
+static inline int32_t tm_smlawt(int32_t a, uint32_t b, int32_t acc) {
+#if defined(TM_DSP_ASM)
+  int32_t sum;
+  __asm__("smlawt %0, %1, %2, %3" : "=r"(sum) : "r"(a), "r"(b), "r"(acc));
+  return sum;
+#else
+  return tm_smlawb(a, b >> 16, acc);
+#endif
+}
+
+/* The low bytes of four integers as a word. */
+static inline uint32_t tm_pack8(int32_t a, int32_t b, int32_t c, int32_t d) {
+#if defined(TM_DSP_ASM)
+  __asm__("bfi %0, %1, #8, #8\n\tbfi %0, %2, #16, #8\n\tbfi %0, %3, #24, #8"
+          : "+&r"(a)
+          : "r"(b), "r"(c), "r"(d));
+  return (uint32_t)a;
+#else
+  return ((uint32_t)a & 0xFFu) | ((uint32_t)b & 0xFFu) << 8 | ((uint32_t)c & 0xFFu) << 16 |
+         (uint32_t)d << 24;
+#endif
+}
+
+/* By bytes, the greater of two signed ones. */
+static inline uint32_t tm_max4(uint32_t a, uint32_t b) {
+#if defined(TM_DSP_ASM)
+  uint32_t most;
+  __asm__("ssub8 %0, %1, %2\n\tsel %0, %1, %2" : "=&r"(most) : "r"(a), "r"(b));
+  return most;
+#else
+  uint32_t most = 0;
+  for (int32_t place = 0; place < 32; place += 8) {
+    const int8_t x = (int8_t)(a >> place & 0xFFu);
+    const int8_t y = (int8_t)(b >> place & 0xFFu);
+    most |= ((uint32_t)(x > y ? x : y) & 0xFFu) << place;
+  }
+  return most;
 #endif
 }
 

@@ -12,14 +12,15 @@
 
 /* y[i0]..[i7] = x at i0 * strides[0] + ... + i7 * strides[7] (bytes) */
 typedef struct {
-  int32_t element; /* bytes of one */
+  int32_t element; /* bytes moved at once */
   int32_t shape[TM_MOVE_RANK];
   int32_t strides[TM_MOVE_RANK];
 } tm_transpose_b8_params;
 
 /* y = x with before[a] elements in front of axis a, filled up to shape[a] */
 typedef struct {
-  int32_t element;
+  int32_t element;              /* bytes moved at once */
+  int32_t unit;                 /* bytes of the constant, a part of `element` */
   int32_t shape[TM_MOVE_RANK];  /* of the output */
   int32_t source[TM_MOVE_RANK]; /* of the input */
   int32_t before[TM_MOVE_RANK];
@@ -70,6 +71,40 @@ static inline int tm_next_index(int32_t *index, const int32_t *shape) {
     index[axis] = 0;
   }
   return 0;
+}
+
+/* The same for all axes but the last. */
+static inline int tm_next_run(int32_t *index, const int32_t *shape) {
+  for (int32_t axis = TM_MOVE_RANK - 2; axis >= 0; --axis) {
+    if (++index[axis] < shape[axis]) {
+      return 1;
+    }
+    index[axis] = 0;
+  }
+  return 0;
+}
+
+/* y[i0]..[i7] = x at i0 * strides[0] + ... + i7 * strides[7] (bytes), `element` bytes each */
+static inline void tm_move(uint8_t *y, const uint8_t *x, int32_t element, const int32_t *shape,
+                           const int32_t *strides) {
+  const int32_t count = shape[TM_MOVE_RANK - 1];
+  const int32_t step = strides[TM_MOVE_RANK - 1];
+  int32_t index[TM_MOVE_RANK] = {0};
+  do {
+    const uint8_t *from = x;
+    for (int32_t axis = 0; axis < TM_MOVE_RANK - 1; ++axis) {
+      from += index[axis] * strides[axis];
+    }
+    for (int32_t n = 0; n < count; ++n) {
+      if (element == 1) {
+        *y = *from;
+      } else {
+        memcpy(y, from, (size_t)element);
+      }
+      y += element;
+      from += step;
+    }
+  } while (tm_next_run(index, shape));
 }
 
 #endif

@@ -3,6 +3,7 @@
 #ifndef TM_POOL_H
 #define TM_POOL_H
 
+#include "tm_line.h"
 #include "tm_rows.h"
 #include "tm_status.h"
 
@@ -42,6 +43,17 @@ typedef struct {
   const float *scale; /* float factor for each n, or NULL */
 } tm_avgpool_scaled_s8_params;
 
+/* y = clamp(line of sum (x - in_zero)), the line of n values is the (n - least)-th */
+typedef struct {
+  TM_POOL_GEOMETRY
+  int32_t lo, hi;
+  int32_t count_padding;
+  int32_t in_zero, least;
+  int32_t up, down; /* see tm_line */
+  const int32_t *multiplier;
+  const int32_t *offset;
+} tm_avgpool_line_s8_params;
+
 typedef struct {
   TM_POOL_GEOMETRY
   float lo, hi;
@@ -64,6 +76,14 @@ static inline tm_pool_taps tm_pool_window(int32_t oy, int32_t ox, int32_t in_h, 
   taps.x0 = x < 0 ? 0 : x;
   taps.x1 = x + window_w > in_w ? in_w : x + window_w;
   return taps;
+}
+
+/* The output of a window from sum x over the `inside` values in the map; line: its place. */
+static inline int8_t tm_avgpool_line_one(const tm_avgpool_line_s8_params *p, int32_t sum,
+                                         int32_t inside, int32_t line) {
+  const int32_t y =
+      tm_line(sum - inside * p->in_zero, p->up, p->multiplier[line], p->offset[line], p->down);
+  return (int8_t)(y < p->lo ? p->lo : (y > p->hi ? p->hi : y));
 }
 
 #endif

@@ -5,6 +5,7 @@
 
 #include <stdint.h>
 
+#include "tm_line.h"
 #include "tm_status.h"
 
 #define TM_REDUCE_RANK 8
@@ -41,6 +42,13 @@ typedef struct {
   float scale;
 } tm_reduce_scaled_s8_params;
 
+/* y = saturate(bent line of sum - in_zero), sums along the middle axis of [outer][count][inner] */
+typedef struct {
+  int32_t outer, count, inner;
+  int32_t in_zero;                            /* that of the whole sum */
+  int32_t up, multiplier, offset, bend, down; /* see tm_line.h */
+} tm_mean_s8_params;
+
 /* The index of the greatest or least element along the middle axis of [outer][depth][inner]. */
 typedef struct {
   int32_t outer, depth, inner;
@@ -67,14 +75,44 @@ static inline int tm_reduce_next(int32_t *index, const int32_t *shape, const int
   return 0;
 }
 
+static inline int8_t tm_mean_one(const tm_mean_s8_params *p, int32_t sum) {
+  const int32_t y =
+      tm_bent_line(sum - p->in_zero, p->up, p->multiplier, p->offset, p->bend, p->down);
+  return (int8_t)(y < INT8_MIN ? INT8_MIN : (y > INT8_MAX ? INT8_MAX : y));
+}
+
+/* The output of the values from `x` on. */
+static inline int8_t tm_mean_plain(const tm_mean_s8_params *p, const int8_t *x) {
+  int32_t sum = 0;
+  for (int32_t k = 0; k < p->count; ++k) {
+    sum += *x;
+    x += p->inner;
+  }
+  return tm_mean_one(p, sum);
+}
+
 /* The sum of the elements from `x` on along the reduced axes. */
 static inline int32_t tm_reduce_sum(const int8_t *x, const int32_t *shape, const int32_t *strides) {
+  const int32_t last = TM_REDUCE_RANK - 1;
   int32_t index[TM_REDUCE_RANK] = {0};
   int32_t offset = 0;
   int32_t sum = 0;
+  int32_t axis;
   do {
-    sum += x[offset];
-  } while (tm_reduce_next(index, shape, strides, &offset));
+    const int8_t *from = x + offset;
+    for (int32_t n = 0; n < shape[last]; ++n) {
+      sum += *from;
+      from += strides[last];
+    }
+    for (axis = last - 1; axis >= 0; --axis) {
+      offset += strides[axis];
+      if (++index[axis] < shape[axis]) {
+        break;
+      }
+      offset -= strides[axis] * shape[axis];
+      index[axis] = 0;
+    }
+  } while (axis >= 0);
   return sum;
 }
 

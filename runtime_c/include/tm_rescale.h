@@ -29,6 +29,12 @@ static inline int32_t tm_scale_fixed(int32_t acc, int32_t multiplier, int32_t sh
 static inline int32_t tm_round_even(float x) {
   const float limit = 4194304.0f;
   int32_t bits;
+#if defined(__ARM_FP) && (__ARM_FP & 4) && defined(__GNUC__)
+  /* saturates; NaN becomes 0 */
+  __asm__("vcvtr.s32.f32 %0, %0" : "+t"(x));
+  memcpy(&bits, &x, sizeof bits);
+  return bits < -(int32_t)limit ? -(int32_t)limit : (bits > (int32_t)limit ? (int32_t)limit : bits);
+#else
   if (!(x == x)) {
     return 0;
   }
@@ -36,6 +42,7 @@ static inline int32_t tm_round_even(float x) {
   x = x + 12582912.0f;
   memcpy(&bits, &x, sizeof bits);
   return bits - 0x4B400000;
+#endif
 }
 
 /* Nearest integer, half away from zero, clipped to +-2^22; NaN gives 0. */

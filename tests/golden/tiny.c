@@ -7,9 +7,35 @@
 #include "tiny_weights.h"
 
 #define TM_RESCALE_FIXED
-#include "kernels/tm_conv2d_s8.c"
 #include "kernels/tm_copy_b8.c"
-#include "kernels/tm_dense_s8.c"
+#define TM_FIELD 16
+#define TM_BLOCK 4
+#define TM_UP 7
+#define TM_SIGNED 0
+#define TM_CLAMPED 1
+#undef TM_INSTANCE
+#define TM_INSTANCE(name) name##_16_4_7_0_1
+#include "kernels/tm_conv2d_pairs_s8.c"
+#undef TM_INSTANCE
+#undef TM_FIELD
+#undef TM_BLOCK
+#undef TM_UP
+#undef TM_SIGNED
+#undef TM_CLAMPED
+#define TM_FIELD 16
+#define TM_BLOCK 4
+#define TM_UP 7
+#define TM_SIGNED 1
+#define TM_CLAMPED 0
+#undef TM_INSTANCE
+#define TM_INSTANCE(name) name##_16_4_7_1_0
+#include "kernels/tm_dense_pairs_s8.c"
+#undef TM_INSTANCE
+#undef TM_FIELD
+#undef TM_BLOCK
+#undef TM_UP
+#undef TM_SIGNED
+#undef TM_CLAMPED
 
 #ifdef TM_PROFILE
 void tm_profile(int32_t layer);
@@ -33,22 +59,26 @@ static const tm_conv2d_s8_params tiny_p0 = {
     .pad_left = 1,
     .group_in = 2,
     .group_out = 1,
-    .multiplier = tiny_w3,
-    .shift = tiny_w4,
+    .multiplier = NULL,
+    .shift = NULL,
     .out_zero = -8,
     .lo = -8,
     .hi = 127,
+    .scale = NULL,
+    .exceptions = NULL,
 };
 
 static const tm_dense_s8_params tiny_p1 = {
     .rows = 1,
     .depth = 12,
     .outs = 2,
-    .multiplier = tiny_w7,
-    .shift = tiny_w8,
+    .multiplier = NULL,
+    .shift = NULL,
     .out_zero = 0,
     .lo = -128,
     .hi = 127,
+    .scale = NULL,
+    .exceptions = NULL,
 };
 
 static const tm_copy_b8_params tiny_p2 = {
@@ -65,14 +95,14 @@ tm_status tiny_init(tiny_context *context, void *arena, size_t arena_bytes) {
     return TM_ARENA_MISALIGNED;
   }
   context->arena = (uint8_t *)arena;
-  memcpy((uint8_t *)context->state + 0, tiny_w9, 2); /* last */
+  memcpy((uint8_t *)context->state + 0, tiny_w3, 2); /* last */
   return TM_OK;
 }
 
 void *tiny_input(tiny_context *context, int index) {
   switch (index) {
     case 0:
-      return context->arena + 8;
+      return context->arena + 44;
     default:
       return NULL;
   }
@@ -90,7 +120,7 @@ size_t tiny_input_bytes(int index) {
 const void *tiny_output(const tiny_context *context, int index) {
   switch (index) {
     case 0:
-      return context->arena + 12;
+      return context->arena + 0;
     default:
       return NULL;
   }
@@ -114,10 +144,10 @@ tm_status tiny_run(tiny_context *context) {
 
   /* 0 Conv2D 'conv / 1': int8[1x3x4x2](s=0.5, z=3), int8[1x3x3x2](s=0.1, z=0), int32[1] -> int8[1x3x4x1](s=0.25, z=-8) */
   {
-    const tm_rows v0 = {arena + 8, tiny_w0, 8, 3, 3};
-    const tm_rows v1 = {arena + 0, NULL, 4, 3, 3};
+    const tm_rows v0 = {arena + 44, tiny_w0, 8, 3, 3};
+    const tm_rows v1 = {arena + 36, NULL, 4, 3, 3};
     static const tm_part part = {0, 3, 0, 1};
-    status = tm_conv2d_s8(&tiny_p0, &v0, tiny_w1, tiny_w2, &v1, &part, NULL);
+    status = tm_conv2d_pairs_s8_16_4_7_0_1(&tiny_p0, &v0, tiny_w1, NULL, &v1, &part, arena + 0);
     if (status != TM_OK) {
       return status;
     }
@@ -126,7 +156,7 @@ tm_status tiny_run(tiny_context *context) {
 
   /* 1 FullyConnected 'dense': int8[1x12](s=0.25, z=-8), int8[2x12](s=0.1, z=0) -> int8[1x2](s=0.125, z=0) */
   {
-    status = tm_dense_s8(&tiny_p1, (const int8_t *)(void *)(arena + 0), tiny_w5, tiny_w6, (int8_t *)(void *)(arena + 12), NULL);
+    status = tm_dense_pairs_s8_16_4_7_1_0(&tiny_p1, (const int8_t *)(void *)(arena + 36), tiny_w2, NULL, (int8_t *)(void *)(arena + 0), NULL);
     if (status != TM_OK) {
       return status;
     }
@@ -135,7 +165,7 @@ tm_status tiny_run(tiny_context *context) {
 
   /* 2 AssignVariable 'keep': int8[1x2](s=0.125, z=0), int8[1x2](s=0.125, z=0) -> */
   {
-    status = tm_copy_b8(&tiny_p2, (const int8_t *)(void *)(arena + 12), (int8_t *)(void *)((uint8_t *)context->state + 0), NULL);
+    status = tm_copy_b8(&tiny_p2, (const int8_t *)(void *)(arena + 0), (int8_t *)(void *)((uint8_t *)context->state + 0), NULL);
     if (status != TM_OK) {
       return status;
     }

@@ -1,9 +1,19 @@
 """Builds emitted projects, runs them and measures them: one tool a file."""
 
 from tinymill.deploy.build import build
+from tinymill.deploy.cycles import Estimate
 from tinymill.deploy.forecast import Forecast, forecast
 from tinymill.deploy.measure import Measurement, measure
 from tinymill.deploy.project import target_files
 from tinymill.deploy.toolchain import missing
 
-__all__ = ["Forecast", "Measurement", "build", "forecast", "measure", "missing", "target_files"]
+__all__ = [
+    "Estimate",
+    "Forecast",
+    "Measurement",
+    "build",
+    "forecast",
+    "measure",
+    "missing",
+    "target_files",
+]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tinymill.boards import Board
+from tinymill.deploy import cycles as cycle_counts
 from tinymill.deploy import host, qemu
 from tinymill.deploy.build import build
 from tinymill.deploy.process import Ended, Halt, last_words
@@ -30,6 +32,12 @@ class Measurement:
     """Of the first inference, exact, from a build without TM_PROFILE; None on the host."""
     layer_instructions: tuple[int, ...] | None
     """Of each layer in the first inference, where asked for and counted."""
+    cycles: int | None
+    """Of the first inference, an estimate, where asked for."""
+    layer_cycles: tuple[int, ...] | None
+    """Of each layer, an estimate, where asked for with the layers' instructions."""
+    instruction_classes: Mapping[str, int] | None
+    """Instructions of each kind in the first inference, where cycles are asked for."""
     stack: int | None
     """Peak below the frame that calls the model, over all frames; None under sanitizers."""
     static: int
@@ -45,6 +53,7 @@ class _Report:
     figures: dict[str, int]
     layers: tuple[int, ...]
     outputs: bytes
+    estimate: cycle_counts.Estimate | None = None
 
 
 def measure(
@@ -54,6 +63,7 @@ def measure(
     *,
     model: str,
     profile: bool = False,
+    cycles: bool = False,
     cc: str | None = None,
     sanitize: bool = False,
     timeout: float = TIMEOUT,
@@ -62,12 +72,15 @@ def measure(
     frame all inputs one after the other).
 
     ``profile`` also counts instructions per layer, in a second build run beside the first;
-    where that one alone does not fit into the board's memory, they are None. ``cc`` is the
+    where that one alone does not fit into the board's memory, they are None. ``cycles``
+    estimates cycles too (see ``cycles.py``), on the cores whose costs are known. ``cc`` is the
     compiler, ``timeout`` the seconds a run may take before it is killed. Raises
     ``ToolMissing``, ``ToolFailed``, ``OutOfMemory``, ``BoardError``.
     """
     if not board.is_host and board.simulator is None:
         raise BoardError(f"{board.name} has no simulator to run in")
+    if cycles:
+        cycle_counts.check(board)
     try:
         return _measure(
             project,
@@ -75,6 +88,7 @@ def measure(
             frames,
             model=model,
             profile=profile,
+            cycles=cycles,
             cc=cc,
             sanitize=sanitize,
             timeout=timeout,
@@ -92,6 +106,7 @@ def _measure(
     *,
     model: str,
     profile: bool,
+    cycles: bool,
     cc: str | None,
     sanitize: bool,
     timeout: float,
@@ -101,6 +116,9 @@ def _measure(
     halt = Halt()
     with tempfile.TemporaryDirectory(prefix="tinymill-") as name:
         folder = Path(name)
+        plugin = None
+        if cycles and board.simulator is not None:
+            plugin = cycle_counts.compile_plugin(board.simulator, folder, halt)
 
         def attempt(kind: str, profiled: bool) -> tuple[Path, _Report]:
             build_folder = folder / kind
@@ -115,35 +133,64 @@ def _measure(
                 sanitize=sanitize,
                 halt=halt,
             )
-            return program, _run(program, board, frames, folder / f"{kind}-run", timeout, halt)
+            run_folder = folder / f"{kind}-run"
+            if plugin is None:
+                return program, _run(program, board, frames, run_folder, timeout, halt)
+            listing = cycle_counts.list_program(program, halt)
+            # relative to the folder of the run: no comma or blank in a path disturbs QEMU
+            more = cycle_counts.plugin_option(listing, model, f"../{plugin.name}")
+            report = _run(program, board, frames, run_folder, timeout, halt, more)
+            rows = cycle_counts.read_counts(run_folder / cycle_counts.COUNTS)
+            found = cycle_counts.estimate(rows, listing, board.core)
+            return program, replace(report, estimate=found)
 
         with ThreadPoolExecutor(max_workers=2) as pool:
             try:
                 plain = pool.submit(attempt, "plain", False)
                 profiled = pool.submit(attempt, "profile", True) if profile else None
                 program, report = plain.result()
-                layers = None
+                layers = layer_cycles = None
                 if profiled is not None:
                     try:
-                        layers = profiled.result()[1].layers
+                        second = profiled.result()[1]
                     except OutOfMemory:
-                        layers = None
+                        second = None
+                    if second is not None:
+                        layers = second.layers
+                        layer_cycles = _layer_cycles(second)
             except BaseException:
                 halt.stop()
                 raise
         sizes = _sizes(program, board, model)
     figures = report.figures
+    found = report.estimate
+    if found is not None and found.instructions != figures.get("instructions"):
+        raise ToolFailed(
+            f"the plugin counted {found.instructions:,} instructions, the timer "
+            f"{figures.get('instructions', 0):,}",
+            at=board.name,
+        )
     return Measurement(
         outputs=report.outputs,
         status=figures["status"],
         instructions=figures.get("instructions"),
         layer_instructions=layers,
+        cycles=None if found is None else found.cycles,
+        layer_cycles=layer_cycles,
+        instruction_classes=None if found is None else found.classes,
         stack=figures.get("stack"),
         static=figures["context"] + sizes.variables,
         arena=figures["arena"],
         code=sizes.code,
         weights=sizes.weights,
     )
+
+
+def _layer_cycles(report: _Report) -> tuple[int, ...] | None:
+    """Cycles of each layer; what runs behind the last hook belongs to none."""
+    if report.estimate is None or len(report.estimate.segments) < len(report.layers):
+        return None
+    return report.estimate.segments[: len(report.layers)]
 
 
 def _sizes(program: Path, board: Board, model: str) -> Sizes:
@@ -154,14 +201,20 @@ def _sizes(program: Path, board: Board, model: str) -> Sizes:
 
 
 def _run(
-    program: Path, board: Board, frames: bytes, folder: Path, timeout: float, halt: Halt
+    program: Path,
+    board: Board,
+    frames: bytes,
+    folder: Path,
+    timeout: float,
+    halt: Halt,
+    more: tuple[str, ...] = (),
 ) -> _Report:
     folder.mkdir()
     (folder / "input.bin").write_bytes(frames)
     if board.simulator is None:
         ended = host.run(program, folder, timeout=timeout, halt=halt)
     else:
-        ended = qemu.run(board.simulator, program, folder, timeout=timeout, halt=halt)
+        ended = qemu.run(board.simulator, program, folder, timeout=timeout, halt=halt, more=more)
     return parse_report(ended, folder / "output.bin", board.name)
 
 

@@ -11,8 +11,9 @@ from tinymill.deploy.process import Ended, Halt, run_process
 CAPABILITIES = frozenset({"run", "stack", "instructions", "layers"})
 
 
-def argv(simulator: Simulator, program: str) -> tuple[str, ...]:
-    """The call that runs ``program``; its files are those of the current folder."""
+def argv(simulator: Simulator, program: str, more: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """The call that runs ``program``; its files are those of the current folder. ``more`` are
+    further arguments of QEMU."""
     return (
         simulator.program,
         "-machine",
@@ -28,13 +29,23 @@ def argv(simulator: Simulator, program: str) -> tuple[str, ...]:
         "shift=0",
         "-semihosting-config",
         "enable=on,target=native",
+        *more,
         "-kernel",
         program,
     )
 
 
-def run(simulator: Simulator, program: Path, folder: Path, *, timeout: float, halt: Halt) -> Ended:
+def run(
+    simulator: Simulator,
+    program: Path,
+    folder: Path,
+    *,
+    timeout: float,
+    halt: Halt,
+    more: tuple[str, ...] = (),
+) -> Ended:
     """Runs ``program`` in ``folder`` for at most ``timeout`` seconds; ``ToolMissing`` where
-    QEMU is not installed."""
+    QEMU is not installed. ``more`` are further arguments of QEMU."""
     toolchain.require(simulator.program)
-    return run_process(argv(simulator, str(program.resolve())), folder, timeout=timeout, halt=halt)
+    call = argv(simulator, str(program.resolve()), more)
+    return run_process(call, folder, timeout=timeout, halt=halt)

@@ -23,6 +23,7 @@ INSTALL = {
     "gcc": "apt-get install gcc",
     "clang": "apt-get install clang",
     "arm-none-eabi-gcc": "apt-get install gcc-arm-none-eabi libnewlib-arm-none-eabi",
+    "arm-none-eabi-objdump": "apt-get install binutils-arm-none-eabi",
     "riscv64-unknown-elf-gcc": "apt-get install gcc-riscv64-unknown-elf "
     "picolibc-riscv64-unknown-elf",
     "qemu-system-arm": "apt-get install qemu-system-arm",

@@ -151,7 +151,10 @@ def facts_of(plan: Plan, name: str) -> ModelFacts:
 
 
 def _sources(plan: Plan) -> tuple[SourceFacts, ...]:
-    """The kernels of a plan, each once for each set of its macros."""
+    """The kernels of a plan, each once for each set of its macros.
+
+    Those that are compiled once come first: headers give them the macros' default values.
+    """
     found = {
         step.symbol: SourceFacts(
             step.kernel.name,
@@ -160,7 +163,7 @@ def _sources(plan: Plan) -> tuple[SourceFacts, ...]:
         )
         for step in plan.steps
     }
-    return tuple(found[symbol] for symbol in sorted(found))
+    return tuple(sorted(found.values(), key=lambda s: (bool(s.suffix), s.name, s.suffix)))
 
 
 class _Collector:

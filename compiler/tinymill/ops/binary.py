@@ -1,13 +1,16 @@
 """Add, Sub, Mul, Div, Min, Max, Pow: two inputs, broadcasting.
 
 Three arithmetics: float32; int8 by the ONNX definition (dequantise, float32 op, quantise);
-int8 in TFLite's fixed point (Add, Sub, Mul).
+int8 in TFLite's fixed point (Add, Sub, Mul). Both integer forms of Add, Sub and Mul come in a
+short form, where one gives the same bytes (see exact.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -35,6 +38,7 @@ from .arithmetic import (
     quantize_clamp,
     scale_fixed,
 )
+from .exact import BYTES, Line, Plane, Steps, bend_of, line, places, plane
 from .registry import from_onnx, from_tflite
 
 FUNCTIONS = {
@@ -149,15 +153,7 @@ class Binary(Op):
         constants: Sequence[np.ndarray | None],
     ) -> KernelCall:
         a, b, y = types.input(0), types.input(1), types.output
-        if y.rank > RANK:
-            raise UnsupportedOp(f"broadcasting over {y.rank} axes, at most {RANK}")
-        params: dict[str, Param] = {
-            "count": y.count,
-            "same": int(a.shape == b.shape),
-            "shape": _leading(y.shape, 1),
-            "first_strides": _leading(_strides(a.shape, y.shape), 0),
-            "second_strides": _leading(_strides(b.shape, y.shape), 0),
-        }
+        params = geometry(a.shape, b.shape, y.shape)
         operands = (Flat(inputs[0]), Flat(inputs[1]), Flat(outputs[0]))
         if y.quant is None:
             if y.dtype is not DType.FLOAT32:
@@ -168,6 +164,22 @@ class Binary(Op):
         if y.dtype is not DType.INT8:
             raise UnsupportedOp(f"{self.function} of {y}")
         low, high = self.clamp or y.dtype.limits
+        assert a.quant is not None and b.quant is not None
+        short = short_form(self, a.quant, b.quant, y.quant)
+        if isinstance(short, Plane):
+            params |= {
+                "first_factor": short.first, "second_factor": short.second, "bias": short.bias,
+                "shift": short.shift, "lo": int(low), "hi": int(high),
+            }  # fmt: skip
+            return KernelCall("plane", "s8", params, operands)
+        if isinstance(short, Line):
+            params |= {
+                "first_zero": a.zero_point, "second_zero": b.zero_point, "up": short.up,
+                "multiplier": short.multiplier, "offset": short.offset, "bend": short.bend,
+                "down": short.down,
+                "lo": int(low), "hi": int(high),
+            }  # fmt: skip
+            return KernelCall("product", "s8", params, operands)
         params |= {
             "first_zero": a.zero_point, "second_zero": b.zero_point, "out_zero": y.zero_point,
             "lo": int(low), "hi": int(high),
@@ -221,6 +233,53 @@ def tflite_fixed(
     )
 
 
+@lru_cache(maxsize=1024)
+def short_form(op: Binary, first: Quant, second: Quant, output: Quant) -> Plane | Line | None:
+    """A formula of one or two products with the bytes of ``op``, if it has one."""
+    if op.function not in ("add", "sub", "mul"):
+        return None
+    kinds = [TensorType((1 << 16,), DType.INT8, quant) for quant in (first, second, output)]
+    types = Types((kinds[0], kinds[1]), (kinds[2],))
+    low, high = (int(limit) for limit in op.clamp or DType.INT8.limits)
+    a, b = np.repeat(BYTES, 256), np.tile(BYTES, 256)
+    (found,) = op.reference((a.astype(np.int8), b.astype(np.int8)), types)
+    if op.function != "mul":
+        sign = 1 if op.function == "add" else -1
+        factors = (kinds[0].scale / kinds[2].scale, sign * kinds[1].scale / kinds[2].scale)
+        return plane(found.reshape(256, 256), low, high, *factors)
+    # a function of the product alone, except where roundings of its factors show
+    products = (a - kinds[0].zero_point) * (b - kinds[1].zero_point)
+    values, where, back = np.unique(products, return_index=True, return_inverse=True)
+    outputs = found[where].astype(np.int64)
+    if not np.array_equal(outputs[back], found) or np.any(np.diff(outputs) < 0):
+        return None
+    reach = int(np.abs(values).max())
+    factor = kinds[0].scale * kinds[1].scale / kinds[2].scale
+    up, down = places(reach, factor, reach * factor)
+    shift = op.fixed.shift[0] if isinstance(op.fixed, FixedPoint) else 0
+    return line(Steps.among(values, outputs, (low, high)), factor, up, down, bend_of(shift, down))
+
+
+def geometry(first: Sequence[int], second: Sequence[int], out: Sequence[int]) -> dict[str, Param]:
+    """Shape and strides; axes that both inputs pass through in one run are one axis."""
+    axes: list[tuple[int, int, int]] = []
+    for n, i, j in zip(out, _strides(first, out), _strides(second, out), strict=True):
+        if axes and axes[-1][1:] == (i * n, j * n):
+            axes[-1] = (axes[-1][0] * n, i, j)
+        elif n != 1:
+            axes.append((n, i, j))
+    if len(axes) > RANK:
+        raise UnsupportedOp(f"broadcasting over {len(axes)} axes, at most {RANK}")
+    fill = RANK - len(axes)
+    return {
+        "count": prod(out),
+        "same": int(tuple(first) == tuple(second)),
+        "shape": (*([1] * fill), *(axis[0] for axis in axes)),
+        "first_strides": (*([0] * fill), *(axis[1] for axis in axes)),
+        "second_strides": (*([0] * fill), *(axis[2] for axis in axes)),
+    }
+
+
 def _strides(shape: Sequence[int], out: Sequence[int]) -> list[int]:
     """Elements to step in ``shape`` along each axis of ``out``; 0 where it broadcasts."""
     steps = []
@@ -230,10 +289,6 @@ def _strides(shape: Sequence[int], out: Sequence[int]) -> list[int]:
         step *= n
     steps += [0] * (len(out) - len(shape))
     return steps[::-1]
-
-
-def _leading(values: Sequence[int], fill: int) -> tuple[int, ...]:
-    return (*([fill] * (RANK - len(values))), *values)
 
 
 @from_tflite("ADD", "SUB", "MUL", "DIV", "MINIMUM", "MAXIMUM", "POW")

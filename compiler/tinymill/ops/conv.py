@@ -14,6 +14,7 @@ from ..ir import (
     DType,
     Example,
     FixedPoint,
+    Flat,
     FloatScale,
     KernelCall,
     Op,
@@ -152,7 +153,12 @@ class Conv2D(Op):
             "dilation_w": self.dilation[1], "pad_top": self.pad[0], "pad_left": self.pad[1],
             "group_in": group_in, "group_out": outs // self.groups,
         }  # fmt: skip
-        facts = {"groups": self.groups, "in_h": x.shape[1], "out_h": y.shape[1]}
+        # a patch is `runs` runs of `run` values that lie side by side in the input
+        side = kw if self.dilation[1] == 1 and self.groups == 1 else 1
+        facts = {
+            "groups": self.groups, "in_h": x.shape[1], "out_h": y.shape[1],
+            "runs": kh * kw // side, "run": side * group_in,
+        }  # fmt: skip
         array = constants[1]
         if array is None:
             raise UnsupportedOp("convolution whose weights are computed at run time")
@@ -172,6 +178,12 @@ class Conv2D(Op):
             return KernelCall("conv2d", "f32", params, operands, facts)
         zeros = zero_of(weights)
         low, high = self.clamp or y.dtype.limits
+        whole = y.shape[1:3] == (1, 1) and (kh, kw) == x.shape[1:3] and self.groups == 1
+        if whole and not padded:
+            # each output sees the whole map: a fully connected layer, whose kernels are faster
+            params = {"rows": x.shape[0], "depth": kh * kw * group_in, "outs": outs}
+            table = Table("weights", array.reshape(outs, -1), "OI")
+            facts = {}
         params |= rescale_params(self.rescale, outs)
         params |= {"out_zero": y.zero_point, "lo": int(low), "hi": int(high)}
         facts["weights_zero"] = int(any(zeros.zero_point))
@@ -180,6 +192,9 @@ class Conv2D(Op):
             params["weights_zero"] = Table(
                 "weights_zero", np.broadcast_to(np.array(zeros.zero_point, np.int8), outs)
             )
+        if "rows" in params:
+            flat = (Flat(inputs[0]), table, Table("bias", folded), Flat(outputs[0]))
+            return KernelCall("dense", "s8", params, flat, facts)
         operands = (
             Rows(inputs[0], x.zero_point if padded else None), table, Table("bias", folded),
             Rows(outputs[0]),
@@ -196,6 +211,7 @@ class Conv2D(Op):
             ((1, 9, 8, 4), 8, (5, 3), (1, 2), (1, 1), (2, 1, 2, 1), 4),
             ((2, 7, 7, 6), 9, (3, 3), (1, 1), (2, 2), (2, 2, 2, 2), 3),
             ((1, 12, 1, 5), 7, (4, 1), (3, 1), (1, 1), (0, 0, 2, 0), 1),
+            ((2, 3, 2, 7), 5, (3, 2), (1, 1), (1, 1), (0, 0, 0, 0), 1),
         ]
         rng = np.random.default_rng(1)
         for shape, outs, kernel, stride, dilation, pad, groups in cases:

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InvalidModel, UnsupportedOp
-from ..ir import DType, Example, Flat, KernelCall, Op, Param, TensorType, Types
+from ..errors import InvalidModel
+from ..ir import DType, Example, Flat, KernelCall, Op, TensorType, Types
 from .compare import strides
+from .moving import walk
 from .registry import from_onnx, from_tflite
 from .reshape import Reshape
 
@@ -54,14 +55,9 @@ class Expand(Op):
         constants: Sequence[np.ndarray | None],
     ) -> KernelCall:
         x, y = types.input(0), types.output
-        if y.rank > RANK:
-            raise UnsupportedOp(f"broadcasting over {y.rank} axes, at most {RANK}")
         # a transposition that steps by 0 where the input repeats
-        params: dict[str, Param] = {
-            "element": x.dtype.size,
-            "shape": (*([1] * (RANK - y.rank)), *y.shape),
-            "strides": strides(x.shape, y.shape, RANK, x.dtype.size),
-        }
+        steps = strides(x.shape, y.shape, y.rank, x.dtype.size)
+        params = walk(y.shape, steps, x.dtype.size)
         return KernelCall("transpose", "b8", params, (Flat(inputs[0]), Flat(outputs[0])))
 
     @classmethod

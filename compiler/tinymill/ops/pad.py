@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import InvalidModel
 from ..ir import DType, Example, Flat, KernelCall, Op, Param, Quant, TensorType, Types
+from .moving import RANK
 from .registry import from_onnx, from_tflite
 
 MODES = {"constant": 0, "reflect": 1, "edge": 2}
@@ -81,12 +82,18 @@ class Pad(Op):
     ) -> KernelCall:
         x, y = types.input(0), types.output
         fill = np.array([self.value], np.float64).astype(x.dtype.numpy).tobytes()
-        lead = 8 - x.rank
+        # inner axes without padding are moved at once
+        axes, element = x.rank, x.dtype.size
+        while axes and self.before[axes - 1] == self.after[axes - 1] == 0:
+            axes -= 1
+            element *= x.shape[axes]
+        lead = RANK - axes
         params: dict[str, Param] = {
-            "element": x.dtype.size,
-            "shape": (*([1] * lead), *y.shape),
-            "source": (*([1] * lead), *x.shape),
-            "before": (*([0] * lead), *self.before),
+            "element": element,
+            "unit": x.dtype.size,
+            "shape": (*([1] * lead), *y.shape[:axes]),
+            "source": (*([1] * lead), *x.shape[:axes]),
+            "before": (*([0] * lead), *self.before[:axes]),
             "fill": tuple(fill) + (0,) * (8 - len(fill)),
             "mode": MODES[self.mode],
         }

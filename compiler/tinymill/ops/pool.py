@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from ..errors import InvalidModel, UnsupportedOp
 from ..ir import (
     DType,
     Example,
+    FixedPoint,
     FloatScale,
     KernelCall,
     Op,
@@ -19,12 +21,14 @@ from ..ir import (
     Quant,
     Rescale,
     Rows,
+    Table,
     TensorType,
     Types,
     Window,
 )
 from .arithmetic import fixed_point, float_scale, quantize_clamp, scale_fixed, scale_float
 from .conv import out_size, rescale_params
+from .exact import Line, Steps, line, places
 from .registry import from_onnx, from_tflite
 
 
@@ -159,18 +163,25 @@ class AveragePool(Pool):
             total = sum(self._taps(x.astype(np.float64), types, 0.0))
             y = (total / counts).astype(np.float32)
             return (np.clip(y, *self._clamp(kind)).astype(np.float32),)
-        if self.rescale is not None:
-            zero = types.input(0).zero_point
-            total = sum(self._taps(x.astype(np.int64) - zero, types, 0))
-            y = _rescale_by_count(np.asarray(total), counts, self.rescale) + kind.zero_point
-            return (np.clip(y, *self._clamp(kind)).astype(kind.dtype.numpy),)
-        total = np.asarray(sum(self._taps(x.astype(np.int64), types, 0)))
+        zero = self._zero(types)
+        total = sum(self._taps(x.astype(np.int64) - zero, types, 0))
+        y = self._mean(np.asarray(total), counts, kind)
+        return (y.astype(kind.dtype.numpy),)
+
+    def _zero(self, types: Types) -> int:
+        """What is taken off each value before it is summed."""
+        return 0 if self.rescale is None else types.input(0).zero_point
+
+    def _mean(self, total: np.ndarray, counts: np.ndarray, kind: TensorType) -> np.ndarray:
+        """Clamped integer outputs from sums of ``counts`` values."""
         half = counts // 2
-        if self.rounding == "away":
+        if self.rescale is not None:
+            y = _rescale_by_count(total, counts, self.rescale) + kind.zero_point
+        elif self.rounding == "away":
             y = np.where(total > 0, (total + half) // counts, -((half - total) // counts))
         else:
             y = (total + half) // counts
-        return (np.clip(y, *self._clamp(kind)).astype(kind.dtype.numpy),)
+        return np.clip(y, *self._clamp(kind))
 
     def quantized(self, types: Types) -> Op | None:
         """M = float32(float64(s_x) / (n * s_y)) for each number n of summed values."""
@@ -199,6 +210,19 @@ class AveragePool(Pool):
             return KernelCall("avgpool", "f32", params, operands)
         if dtype is not DType.INT8:
             raise UnsupportedOp(f"average pooling of {dtype.name.lower()}")
+        zero = self._zero(types)
+        counts = tuple(int(n) for n in np.unique(self._counts(types)))
+        lines = lines_of(self, counts, zero, types.output)
+        if lines is not None:
+            multipliers, offsets = np.zeros((2, counts[-1] + 1 - counts[0]), np.int32)
+            for n, found in lines.items():
+                multipliers[n - counts[0]], offsets[n - counts[0]] = found.multiplier, found.offset
+            params |= {
+                "in_zero": zero, "least": counts[0],
+                "up": lines[counts[0]].up, "down": lines[counts[0]].down,
+                "multiplier": Table("multiplier", multipliers), "offset": Table("offset", offsets),
+            }  # fmt: skip
+            return KernelCall("avgpool_line", "s8", params, operands)
         if self.rescale is None:
             params["half_up"] = int(self.rounding == "half_up")
             return KernelCall("avgpool", "s8", params, operands)
@@ -227,6 +251,47 @@ class AveragePool(Pool):
                 x = TensorType((1, 7, 6, 5), dtype, quant)
                 y = replace(op.infer((x,))[0], quant=quant)
                 yield Example(op, Types((x,), (y,)))
+
+
+@lru_cache(maxsize=1024)
+def lines_of(
+    op: AveragePool, counts: tuple[int, ...], zero: int, kind: TensorType
+) -> dict[int, Line] | None:
+    """Lines that give the output from the sum of n values less ``zero``, for each n of ``counts``.
+
+    All have the same ``up`` and ``down``. None if one of them is not found.
+    """
+    factors = {n: _factor(op.rescale, n) for n in counts}
+    if not all(factors.values()):
+        return None
+    domains = {n: (n * (-128 - zero), n * (127 - zero)) for n in counts}
+    reach = {n: max(abs(end) for end in domain) for n, domain in domains.items()}
+    largest = max(reach[n] * factors[n] for n in counts)
+    up, down = places(max(reach.values()), max(factors.values()), largest)
+    lines = {}
+    for n in counts:
+        if isinstance(op.rescale, FixedPoint) and reach[n] << max(0, op.rescale.shift[n - 1]) >> 31:
+            return None
+        low, high = op._clamp(kind)
+        definition = partial(_mean_of, op, n, kind)
+        steps = Steps.of(definition, domains[n], (int(low), int(high)))
+        found = line(steps, factors[n], up, down)
+        if found is None:
+            return None
+        lines[n] = found
+    return lines
+
+
+def _mean_of(op: AveragePool, n: int, kind: TensorType, total: np.ndarray) -> np.ndarray:
+    return op._mean(total, np.full_like(total, n), kind)
+
+
+def _factor(how: Rescale | None, n: int) -> float:
+    if how is None:
+        return 1 / n
+    if isinstance(how, FloatScale):
+        return how.m[n - 1]
+    return how.multiplier[n - 1] * 2.0 ** (how.shift[n - 1] - 31)
 
 
 def _rescale_by_count(total: np.ndarray, counts: np.ndarray, how: Rescale) -> np.ndarray:

@@ -19,6 +19,7 @@ from ..ir import (
     Op,
     Param,
     Quant,
+    Table,
     TensorType,
     Types,
     Window,
@@ -26,6 +27,9 @@ from ..ir import (
 from .arithmetic import dequantize, fixed_point, quantize, saturate, scale_fixed
 from .registry import from_onnx, from_tflite
 from .reshape import Reshape
+
+LEAST_LOOKED_UP = 64
+"""Bytes from which on a table of 256 replaces the arithmetic."""
 
 
 @dataclass(frozen=True)
@@ -183,6 +187,12 @@ class Requantize(Op):
             "lo": low, "hi": high,
         }  # fmt: skip
         operands = (Flat(inputs[0]), Flat(outputs[0]))
+        if x.dtype is y.dtype is DType.INT8 and x.count >= LEAST_LOOKED_UP:
+            kinds = (TensorType((256,), x.dtype, x.quant), TensorType((256,), y.dtype, y.quant))
+            all_bytes = np.arange(-128, 128).astype(np.int8)
+            (table,) = self.reference((all_bytes,), Types(kinds[:1], kinds[1:]))
+            params = {"count": x.count, "table": Table("table", table)}
+            return KernelCall("lookup", "s8", params, operands)
         return KernelCall("requantize", f"{x.dtype.value}_{y.dtype.value}", params, operands)
 
     def permuted(self, order: Sequence[int], types: Types) -> Op | None:
@@ -194,6 +204,9 @@ class Requantize(Op):
             (DType.INT8, DType.INT8), (DType.INT16, DType.INT8), (DType.INT8, DType.INT16),
             (DType.INT16, DType.INT32), (DType.INT8, DType.INT32),
         ]  # fmt: skip
+        quants = Quant((0.05,), (4,)), Quant((0.0613,), (-5,))
+        x, y = (TensorType((9, 11), DType.INT8, quant) for quant in quants)
+        yield Example(cls(DType.INT8, fixed_point([0.05 / 0.0613])), Types((x,), (y,)))
         for source, target in pairs:
             x = TensorType((3, 7), source, Quant((0.05,), (4,)))
             y = TensorType((3, 7), target, Quant((0.02,), (-5,)))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 from typing import Any
 
@@ -25,6 +26,7 @@ from ..ir import (
     Types,
 )
 from .arithmetic import fixed_multiplier, float_scale, saturate, scale_fixed, scale_float
+from .exact import Line, Steps, bend_of, line, places
 from .registry import from_onnx, from_tflite
 from .reshape import Reshape
 
@@ -74,11 +76,7 @@ class Reduce(Op):
         assert self.rescale is not None
         zero = types.input(0).zero_point
         total = np.asarray(np.sum(x.astype(np.int64) - zero, axis=self.axes))
-        if isinstance(self.rescale, FixedPoint):
-            y = scale_fixed(total, self.rescale.multiplier[0], self.rescale.shift[0])
-        else:
-            y = scale_float(total, np.float32(self.rescale.m[0]))
-        return (saturate(y + kind.zero_point, kind).reshape(kind.shape),)
+        return (_rescaled(total, self.rescale, kind).reshape(kind.shape),)
 
     def _count(self, types: Types) -> int:
         """Elements that make one."""
@@ -125,6 +123,16 @@ class Reduce(Op):
             return KernelCall("reduce", "s8", params, operands)
         if self.rescale is None:
             raise UnsupportedOp(f"{self.function} of {x} to {y} without a factor")
+        middle = middle_axis(params)
+        short = short_form(self.rescale, x.zero_point, y, self._count(types)) if middle else None
+        if middle is not None and short is not None:
+            params = {
+                "outer": middle[0], "count": middle[1], "inner": middle[2],
+                "in_zero": x.zero_point * self._count(types),
+                "up": short.up, "multiplier": short.multiplier,
+                "offset": short.offset, "bend": short.bend, "down": short.down,
+            }  # fmt: skip
+            return KernelCall("mean", "s8", params, operands)
         params |= {"in_zero": x.zero_point * self._count(types), "out_zero": y.zero_point}
         if isinstance(self.rescale, FixedPoint):
             params |= {"multiplier": self.rescale.multiplier[0], "shift": self.rescale.shift[0]}
@@ -135,7 +143,13 @@ class Reduce(Op):
 
     @classmethod
     def examples(cls) -> Iterator[Example]:
-        cases = [((1, 5, 4, 3), (1, 2)), ((2, 3, 4), (2,)), ((2, 3, 4), (0, 2)), ((7,), (0,))]
+        cases = [
+            ((1, 5, 4, 3), (1, 2)),
+            ((2, 3, 4), (2,)),
+            ((2, 3, 4), (0, 2)),
+            ((7,), (0,)),
+            ((2, 5, 60, 13), (1, 2)),
+        ]
         for shape, axes in cases:
             for function in FUNCTIONS:
                 for keepdims in (True, False):
@@ -179,6 +193,53 @@ def geometry(shape: Sequence[int], axes: Sequence[int]) -> dict[str, Param]:
         params[f"{name}_shape"] = (*([1] * fill), *(n for n, _ in side))
         params[f"{name}_strides"] = (*([0] * fill), *(step for _, step in side))
     return params
+
+
+def middle_axis(geometry: Mapping[str, Param]) -> tuple[int, int, int] | None:
+    """[outer, count, inner] of a reduction along the middle one, if it is one."""
+    sides = []
+    for name in ("kept", "reduced"):
+        shape, strides = geometry[f"{name}_shape"], geometry[f"{name}_strides"]
+        assert isinstance(shape, tuple) and isinstance(strides, tuple)
+        sides.append([pair for pair in zip(shape, strides, strict=True) if pair[0] != 1])
+    kept, reduced = sides
+    if len(reduced) != 1:
+        return None
+    count, step = reduced[0]
+    outer = kept[0][0] if kept and kept[0][1] == count * step else 1
+    rest = kept[1:] if kept and kept[0][1] == count * step else kept
+    inner = rest[0][0] if rest else 1
+    if len(rest) > 1 or inner != step or (rest and rest[0][1] != 1):
+        return None
+    return outer, count, inner
+
+
+@lru_cache(maxsize=1024)
+def short_form(how: Rescale, zero: int, kind: TensorType, count: int) -> Line | None:
+    """The line that rescales sums of ``count`` values less ``zero``, if there is one."""
+    domain = (count * (-128 - zero), count * (127 - zero))
+    reach = max(abs(end) for end in domain)
+    shift = 0
+    if isinstance(how, FixedPoint):
+        shift = how.shift[0]
+        factor = how.multiplier[0] * 2.0 ** (shift - 31)
+    else:
+        factor = how.m[0]
+    if factor <= 0 or reach << max(0, shift) >> 31:
+        return None
+    up, down = places(reach, factor, reach * factor)
+    steps = Steps.of(
+        lambda total: _rescaled(total, how, kind).astype(np.int64), domain, kind.dtype.limits
+    )
+    return line(steps, factor, up, down, bend_of(shift, down))
+
+
+def _rescaled(total: np.ndarray, how: Rescale, kind: TensorType) -> np.ndarray:
+    if isinstance(how, FixedPoint):
+        y = scale_fixed(total, how.multiplier[0], how.shift[0])
+    else:
+        y = scale_float(total, np.float32(how.m[0]))
+    return saturate(y + kind.zero_point, kind)
 
 
 def tflite_fixed(function: str, x: TensorType, y: TensorType, axes: Sequence[int]) -> FixedPoint:

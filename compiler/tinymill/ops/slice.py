@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidModel
-from ..ir import DType, Example, Flat, KernelCall, Op, Param, TensorType, Types
+from ..ir import DType, Example, Flat, KernelCall, Op, TensorType, Types
+from .moving import walk
 from .registry import from_onnx, from_tflite
 from .reshape import Reshape
-
-RANK = 8
 
 
 @dataclass(frozen=True)
@@ -69,20 +68,8 @@ class Slice(Op):
         for axis in range(x.rank - 2, -1, -1):
             strides[axis] = strides[axis + 1] * x.shape[axis + 1]
         offset = sum(b * s for b, s in zip(self.begin, strides, strict=True))
-        shape = list(self.size)
         steps = [step * s for step, s in zip(self.step, strides, strict=True)]
-        # inner axes that lie in one run are moved at once
-        element = x.dtype.size
-        while shape and (shape[-1] == 1 or steps[-1] == element):
-            element *= shape.pop()
-            steps.pop()
-        fill = RANK - len(shape)
-        params: dict[str, Param] = {
-            "element": element,
-            "offset": offset,
-            "shape": (*([1] * fill), *shape),
-            "strides": (*([0] * fill), *steps),
-        }
+        params = {"offset": offset, **walk(self.size, steps, x.dtype.size)}
         return KernelCall("slice", "b8", params, (Flat(inputs[0]), Flat(outputs[0])))
 
     @classmethod

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidModel
-from ..ir import DType, Example, Flat, KernelCall, Op, Param, TensorType, Types
+from ..ir import DType, Example, Flat, KernelCall, Op, TensorType, Types
+from .moving import walk
 from .registry import from_onnx, from_tflite
 
 
@@ -46,12 +47,7 @@ class Transpose(Op):
         strides = [size] * x.rank
         for axis in range(x.rank - 2, -1, -1):
             strides[axis] = strides[axis + 1] * x.shape[axis + 1]
-        fill = 8 - x.rank
-        params: dict[str, Param] = {
-            "element": size,
-            "shape": (*([1] * fill), *y.shape),
-            "strides": (*([0] * fill), *(strides[axis] for axis in self.order)),
-        }
+        params = walk(y.shape, [strides[axis] for axis in self.order], size)
         return KernelCall("transpose", "b8", params, (Flat(inputs[0]), Flat(outputs[0])))
 
     def is_reshape(self, shape: Sequence[int]) -> bool:

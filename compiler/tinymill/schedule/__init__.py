@@ -2,11 +2,12 @@
 
 from .kernels import Kernel, choose, kernel_table
 from .plan import Buffer, Overlay, Placement, Plan, Step
-from .planner import check_budget, plan
+from .planner import Optimize, check_budget, plan
 
 __all__ = [
     "Buffer",
     "Kernel",
+    "Optimize",
     "Overlay",
     "Placement",
     "Plan",

@@ -12,7 +12,9 @@ from pathlib import Path
 from ..errors import UnsupportedOp
 from ..ir import KernelCall, Table
 from ..share import share
-from .packing import LAYOUTS, CallFacts
+from . import layouts_dsp, layouts_mve, layouts_scalar  # noqa: F401  (they register their layouts)
+from .call_facts import CallFacts
+from .packing import LAYOUTS
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class Kernel:
     scratch: str = "0"
     overlays: bool = True
     rows: str = "1"
+    in_place: str = "False"
+    stack: str = "0"
     axes: Mapping[str, str] = field(default_factory=dict)
     layout: str | None = None
     instance: Mapping[str, str] = field(default_factory=dict)
@@ -52,6 +56,14 @@ class Kernel:
     def rows_at_once(self, facts: CallFacts) -> int:
         """Output rows that may be written before the input rows of the first are let go."""
         return int(_evaluate(self.rows, facts))
+
+    def may_replace(self, facts: CallFacts) -> bool:
+        """Whether the output may be at the very place of the first input."""
+        return bool(_evaluate(self.in_place, facts))
+
+    def pushed_bytes(self, facts: CallFacts) -> int:
+        """Bytes of stack that the kernel's assembly takes, which no compiler counts."""
+        return int(_evaluate(self.stack, facts))
 
     def defines(self, facts: CallFacts) -> dict[str, int]:
         """Macros with which the source is compiled for the call."""

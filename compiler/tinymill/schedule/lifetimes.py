@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ..ir import POINT, Graph, Node, Window
 from .plan import Buffer, Overlay, Step
@@ -43,6 +43,10 @@ def buffers_of(graph: Graph, steps: Sequence[Step], *, keep_inputs: bool) -> tup
     for port in graph.outputs:
         use(port.value, end)
 
+    for index, step in enumerate(steps):
+        if step.in_place:
+            _replace(step, index, root, first, last, members)
+
     found = []
     for name, values in members.items():
         if name not in first:
@@ -55,6 +59,22 @@ def buffers_of(graph: Graph, steps: Sequence[Step], *, keep_inputs: bool) -> tup
         if step.scratch is not None:
             found.append(Buffer(step.scratch, (), step.scratch_bytes, index, index, ALIGN))
     return tuple(found)
+
+
+def _replace(
+    step: Step, index: int, root: Mapping[str, str], first: dict[str, int], last: dict[str, int],
+    members: dict[str, list[str]],
+) -> None:  # fmt: skip
+    """Gives the output of a step the buffer of its first input, where that dies here."""
+    holder = {value: name for name, values in members.items() for value in values}
+    source = holder.get(step.node.inputs[0])
+    readings = [holder.get(name) for name in step.node.inputs].count(source)
+    output = root.get(step.node.outputs[0], step.node.outputs[0])
+    if source is None or readings != 1 or output not in members or first[output] != index:
+        return
+    if last[source] == index:
+        members[source] += members.pop(output)
+        last[source] = last[output]
 
 
 def overlays_of(
@@ -104,9 +124,8 @@ def _lag(graph: Graph, node: Node, value: str, window: Window, rows: int) -> int
         return source.bytes + output.bytes
     lag = 0
     for y in range(output.shape[1]):
-        top = y // rows * rows
-        first = min(max(0, top * window.stride - window.pad), source.shape[1])
-        lag = max(lag, (y + 1) * out_row - first * in_row)
+        first = min(max(0, y * window.stride - window.pad), source.shape[1])
+        lag = max(lag, min(y + rows, output.shape[1]) * out_row - first * in_row)
     return -(-lag // ALIGN) * ALIGN
 
 

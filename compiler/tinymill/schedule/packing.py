@@ -2,71 +2,19 @@
 
 A layout turns the call of a family into the call that one kernel understands: weights in
 reading order, bias and rescaling beside them. The C of a kernel describes the layout it reads
-in its first comment; this file makes it.
+in its first comment; ``layouts_*.py`` make them from the parts here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import cached_property
 
 import numpy as np
 
 from ..ir import KernelCall, Param, Table
-from .rescaling import Accumulators, Rescaling, narrow_rescaling, wide_rescaling
-
-DERIVED = ("signed", "shift", "up", "clamped")
-
-
-class CallFacts(Mapping[str, int | float]):
-    """The numbers a kernel may be chosen by: params, facts of the call, options, and
-
-    ``signed``   whether some channel's rescaling needs the correction of negative sums
-    ``shift``    the common ``down`` of widened weights
-    ``up``       the common ``up`` of int8 weights
-    ``clamped``  whether the output is clamped to less than int8
-
-    The derived ones are computed when first asked for.
-    """
-
-    def __init__(self, call: KernelCall, options: Mapping[str, int]) -> None:
-        self.call = call
-        numbers = {k: v for k, v in call.params.items() if isinstance(v, int | float)}
-        self._known = {**options, **numbers, **call.facts}
-
-    def __getitem__(self, name: str) -> int | float:
-        if name in self._known:
-            return self._known[name]
-        if name == "signed":
-            return int(self.wide.signed)
-        if name == "shift":
-            return int(self.wide.down[0])
-        if name == "up":
-            return int(self.narrow.up[0])
-        if name == "clamped":
-            return int((self._known["lo"], self._known["hi"]) != (-128, 127))
-        raise KeyError(name)
-
-    def __iter__(self) -> Iterator[str]:
-        yield from self._known
-        yield from DERIVED
-
-    def __len__(self) -> int:
-        return len(self._known) + len(DERIVED)
-
-    @cached_property
-    def sums(self) -> Accumulators:
-        return Accumulators.of(self.call)
-
-    @cached_property
-    def wide(self) -> Rescaling:
-        return wide_rescaling(self.call, self.sums)
-
-    @cached_property
-    def narrow(self) -> Rescaling:
-        return narrow_rescaling(self.call, self.sums)
-
+from .call_facts import CallFacts
+from .rescaling import Rescaling
 
 Layout = Callable[[CallFacts], KernelCall]
 LAYOUTS: dict[str, Layout] = {}
@@ -82,7 +30,7 @@ def layout(name: str) -> Callable[[Layout], Layout]:
     return register
 
 
-def _repacked(
+def repacked(
     facts: CallFacts, weights: np.ndarray, bias: np.ndarray | None, params: Mapping[str, Param]
 ) -> KernelCall:
     """The call with other weights, bias (None: in the weights) and params."""
@@ -96,23 +44,22 @@ def _repacked(
     return replace(facts.call, operands=operands, params={**facts.call.params, **params})
 
 
-def _widened(facts: CallFacts, block: int) -> tuple[Rescaling, dict[str, Param]]:
-    """The wide rescaling where whole blocks of channels of a group are exceptions, and the
-    params that go with it: the definition's factors stay only if there are any."""
-    wide = facts.wide
-    if not len(wide.exceptions):
-        return wide, {"multiplier": None, "shift": None, "scale": None, "exceptions": None}
+def by_block(facts: CallFacts, found: Rescaling, block: int) -> tuple[Rescaling, dict[str, Param]]:
+    """``found`` where whole blocks of channels of a group are exceptions, and the params that go
+    with it: the definition's factors stay only if there are any."""
+    if not len(found.exceptions):
+        return found, {"multiplier": None, "shift": None, "scale": None, "exceptions": None}
     group_out = int(facts["group_out"]) if "group_out" in facts else len(facts.sums.bias)
     blocks = -(-group_out // block)
     channels = np.arange(len(facts.sums.bias))
     owner = channels // group_out * blocks + channels % group_out // block
-    chosen = np.unique(owner[wide.exceptions])
+    chosen = np.unique(owner[found.exceptions])
     void = np.isin(owner, chosen)
     fields = ("up", "nudge", "multiplier", "offset", "correction")
     found = replace(
-        wide,
+        found,
         exceptions=np.flatnonzero(void),
-        **{name: np.where(void, 0, getattr(wide, name)) for name in fields},
+        **{name: np.where(void, 0, getattr(found, name)) for name in fields},
     )
     table = Table("exceptions", np.array([*chosen, INT16_MAX], np.int16))
     return found, {"exceptions": table}
@@ -155,41 +102,49 @@ def runs_of(facts: CallFacts, weights: np.ndarray) -> np.ndarray:
     )
 
 
-def _wide_bias(facts: CallFacts, wide: Rescaling) -> np.ndarray:
+def wide_bias(facts: CallFacts, wide: Rescaling) -> np.ndarray:
     # a channel of one value may overflow: its sum is multiplied by 0
     return ((facts.sums.bias << wide.up) + wide.nudge).astype(np.int32)
 
 
-def _records(found: Rescaling, *, signed: bool) -> np.ndarray:
+def records_of(found: Rescaling, *, signed: bool) -> np.ndarray:
     """[O, 2 or 3] words: multiplier, offset and, where ``signed``, correction."""
     fields = [found.multiplier, found.offset, *([found.correction] if signed else [])]
     return np.stack(fields, axis=1).astype(np.int32)
 
 
-def _padded(array: np.ndarray, count: int) -> np.ndarray:
+def filled_up(array: np.ndarray, count: int) -> np.ndarray:
     """The first axis filled with zeros up to a multiple of ``count``."""
     missing = -len(array) % count
     return np.concatenate([array, np.zeros((missing, *array.shape[1:]), array.dtype)])
 
 
-@layout("gemm_2x3_wide")
-def _gemm_wide(facts: CallFacts) -> KernelCall:
-    """For each group, for each two output channels: bias (2), for each pair of weights both
-    channels' words, rescaling records (2)."""
-    wide, params = _widened(facts, 2)
-    groups, group_out = int(facts["groups"]), int(facts["group_out"])
-    scaled = facts.sums.weights << wide.up.reshape(-1, 1, 1, 1)
-    words = words_of(pairs_of_runs(runs_of(facts, scaled)))
-    words = words.reshape(len(words), -1)
-    records, bias = _records(wide, signed=facts.wide.signed), _wide_bias(facts, wide)
+def quads_of_runs(weights: np.ndarray) -> np.ndarray:
+    """[..., runs, run] weights of 8 bits, each run filled up to whole words: [..., words]."""
+    rest = -weights.shape[-1] % 4
+    filled = np.pad(weights, [(0, 0)] * (weights.ndim - 1) + [(0, rest)]).astype(np.int8)
+    return np.ascontiguousarray(filled).reshape(*weights.shape[:-2], -1).view(np.int32)
+
+
+def narrow_records(found: Rescaling, *, signed: bool) -> np.ndarray:
+    """[O, 4 or 5] words: nudge, down, multiplier, offset and, where ``signed``, correction."""
+    first = np.stack([found.nudge, found.down], axis=1).astype(np.int32)
+    return np.concatenate([first, records_of(found, signed=signed)], axis=1)
+
+
+def in_blocks(facts: CallFacts, size: int, *parts: np.ndarray) -> np.ndarray:
+    """For each ``size`` channels of a group, word by word: the parts [O, words], each with the
+    channels' words side by side but the last, whose channels follow each other."""
+    group_out = int(facts["group_out"]) if "group_out" in facts else len(parts[0])
+    *mixed, last = parts
     stream = []
-    for group in range(groups):
-        part = slice(group * group_out, (group + 1) * group_out)
-        w, r, b = (_padded(a[part], 2) for a in (words, records, bias))
-        blocks = [
-            b.reshape(-1, 2),
-            w.reshape(-1, 2, w.shape[1]).transpose(0, 2, 1).reshape(len(w) // 2, -1),
-            r.reshape(len(r) // 2, -1),
+    for start in range(0, len(last), group_out):
+        group = slice(start, start + group_out)
+        rows = [
+            filled_up(part[group], size).reshape(-1, size, part.shape[1]).transpose(0, 2, 1)
+            for part in mixed
         ]
-        stream.append(np.concatenate(blocks, axis=1).ravel())
-    return _repacked(facts, np.concatenate(stream), None, params)
+        rows.append(filled_up(last[group], size))
+        count = len(rows[0])
+        stream.append(np.concatenate([row.reshape(count, -1) for row in rows], axis=1).ravel())
+    return np.concatenate(stream)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from ..ir import Graph, KernelCall, Node
+from ..ir import Graph, KernelCall, Node, Table
 from .kernels import Kernel
 
 
@@ -50,8 +50,10 @@ class Step:
 
     ``call`` is the op's own, ``packed`` the one that the kernel reads. ``rows`` and ``channels``
     are half-open; ``scratch`` names the step's scratch buffer of ``scratch_bytes``.
-    ``rows_at_once`` rows may be written before the input rows of the first are let go.
-    ``defines`` are the macros with which the kernel is compiled for this call.
+    ``rows_at_once`` rows may be written before the input rows of the first are let go; where
+    ``in_place``, the output may be at the very place of the first input.
+    ``defines`` are the macros with which the kernel is compiled for this call, ``pushed_bytes``
+    stack that its assembly takes and no compiler sees.
     """
 
     node: Node
@@ -64,12 +66,19 @@ class Step:
     scratch_bytes: int = 0
     rows_at_once: int = 1
     defines: Mapping[str, int] = field(default_factory=dict)
+    in_place: bool = False
+    pushed_bytes: int = 0
 
     @property
     def symbol(self) -> str:
         """The C function: the kernel's name, with the values of its macros if it has any."""
         values = (str(value).replace("-", "m") for value in self.defines.values())
         return "_".join((self.kernel.name, *values))
+
+
+def _table_bytes(call: KernelCall) -> int:
+    items = (*call.operands, *call.params.values())
+    return sum(item.array.nbytes for item in items if isinstance(item, Table))
 
 
 @dataclass(frozen=True)
@@ -83,6 +92,16 @@ class Plan:
     placement: Placement
     state: Mapping[str, int]
     state_bytes: int
+
+    @property
+    def widened_bytes(self) -> int:
+        """Bytes of flash by which the kernels' layouts are larger than the ops' constants."""
+        return sum(_table_bytes(step.packed) - _table_bytes(step.call) for step in self.steps)
+
+    @property
+    def pushed_bytes(self) -> int:
+        """Stack below a kernel's frame that the compiler's figures leave out, at most."""
+        return max((step.pushed_bytes for step in self.steps), default=0)
 
     @property
     def arena_bytes(self) -> int:

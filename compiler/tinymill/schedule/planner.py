@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from typing import Literal
 
 from ..errors import OutOfMemory, UnsupportedOp
-from ..ir import Graph, Node
+from ..ir import Graph, Node, Types
+from .call_facts import CallFacts
 from .kernels import choose
 from .lifetimes import ALIGN, buffers_of, overlays_of
-from .packing import CallFacts
 from .placement import check, place
 from .plan import Plan, Step
 
@@ -69,7 +69,14 @@ def _step(graph: Graph, node: Node, features: frozenset[str], optimize: Optimize
     return Step(
         node, call, kernel.packed(facts), kernel, rows, channels, scratch, scratch_bytes,
         kernel.rows_at_once(facts), kernel.defines(facts),
+        kernel.may_replace(facts) and _image_by_image(types), kernel.pushed_bytes(facts),
     )  # fmt: skip
+
+
+def _image_by_image(types: Types) -> bool:
+    """Whether each image of the output has the place of the same image of the first input."""
+    first, output = types.input(0), types.output
+    return first.bytes == output.bytes or first.shape[0] == 1
 
 
 def _state(graph: Graph) -> tuple[dict[str, int], int]:

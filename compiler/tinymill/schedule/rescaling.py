@@ -25,7 +25,7 @@ weights and bias can make:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -118,7 +118,9 @@ def narrow_rescaling(call: KernelCall, sums: Accumulators) -> Rescaling:
     free = room[~definition.constant & (room >= 2)]
     up = min(MOST_NARROW_UP, int(free.min(initial=MOST_NARROW_UP)))
     down = np.where(definition.constant, 0, definition.exponent + up - 1)
-    return _rescaling(definition, np.full(len(room), up), down, np.minimum(room, up))
+    every = np.full(len(room), up)
+    found = _rescaling(definition, every, down, np.minimum(room, up))
+    return replace(found, up=every)
 
 
 def _rescaling(
@@ -135,7 +137,7 @@ def _rescaling(
     place = np.int64(1) << np.where(varied, np.clip(up, 1, 30) - 1, 0)
     half = (np.int64(1) << down) >> 1
     # the inner rounding, where there are two, and the outer one, in units of 2**32
-    offset = (d.zero << down) + np.where(d.exponent > 0, half, 0) + (place >> 1)
+    offset = (d.zero << down) + half + np.where(d.exponent > 0, place >> 1, 0)
     multiplier = np.where(varied, d.multiplier, 0)
     offset = np.where(varied, offset, d.at_low << down)
     correction, nudge = np.zeros_like(offset), np.zeros_like(offset)

@@ -2,14 +2,19 @@
  * pixels are widened to 16 bits side by side in scratch, then two channels by three pixels are
  * summed in registers (8 instructions for 12 products).
  *
- * Compiled once for each TM_SHIFT (the common right shift of the rescaling), TM_SIGNED (records
- * have a correction of negative sums) and TM_CLAMPED (the clamp is narrower than int8).
+ * Compiled once for each set of: TM_PAIRS (pairs of taps, if few; 0: any number), TM_WIDE (weights
+ * are widened to 16 bits at compile time: twice their flash, a quarter less time), TM_SHIFT (the
+ * rescaling's common shift: right where wide, else left), TM_SIGNED (records have a correction of
+ * negative sums), TM_CLAMPED (the clamp is narrower than int8).
  *
- * Weights are the layout "gemm_2x3_wide": int32 words; for each two channels of a group their
- * biases, for each pair of taps the word of either channel (two weights of 16 bits, scaled by a
- * power of two), the rescaling records {multiplier, offset[, correction]}. Patches: for each
- * pair of taps the words of the three pixels. Taps of a kernel row that lie side by side are a
- * run, in the order in which SXTB16 widens it: (0, 2), (1, 3), ..., rest (0, 1), (2, none).
+ * Weights are int32 words; for each two channels of a group: their biases (wide: three times,
+ * for the three pixels); the words of either
+ * channel for each pair of taps (layout "gemm_2x3_wide": two weights of 16 bits, scaled by a
+ * power of two) or for each four taps (layout "gemm_2x3_narrow": four weights of 8 bits); their
+ * rescaling records: wide {multiplier, offset[, correction]}, narrow {nudge, down, multiplier,
+ * offset[, correction]}. Patches: for each pair of taps the words of the three pixels. Taps of
+ * a kernel row that lie side by side are a run, in the order in which SXTB16 widens it: (0, 2),
+ * (1, 3), ...; the rest of it where wide (0, 1), (2, none), else (0, 2), (1, none).
  *
  * Scratch: 12 bytes for each pair of taps, then three runs of bytes. */
 #include <stddef.h>
@@ -24,11 +29,10 @@
 
 enum { TM_GEMM_UNROLL = 8 };
 
-/* Widens the runs at p0, p1, p2 into words of the three pixels; returns the end of what it wrote.
- */
-static TM_NOINLINE uint32_t *tm_gemm_widen(const int8_t *p0, const int8_t *p1, const int8_t *p2,
-                                           int32_t length, uint32_t *to) {
-  int32_t quads = length >> 2;
+/* Widens four bytes at a time of the runs at p0, p1, p2 into words of the three pixels; returns
+ * the end of what it wrote. */
+static TM_INLINE uint32_t *tm_gemm_widen(const int8_t *p0, const int8_t *p1, const int8_t *p2,
+                                         int32_t quads, uint32_t *to) {
 #if defined(TM_DSP_ASM)
   if (quads & 1) {
     __asm__ volatile(
@@ -92,42 +96,61 @@ static TM_NOINLINE uint32_t *tm_gemm_widen(const int8_t *p0, const int8_t *p1, c
     p2 += 4;
   }
 #endif
-  if (length & 2) {
-    to[0] = tm_pack16(p0[0], p0[1]);
-    to[1] = tm_pack16(p1[0], p1[1]);
-    to[2] = tm_pack16(p2[0], p2[1]);
-    to += 3;
-    p0 += 2;
-    p1 += 2;
-    p2 += 2;
-  }
-  if (length & 1) {
-    /* the other half meets a weight of 0 */
-    to[0] = (uint32_t)p0[0];
-    to[1] = (uint32_t)p1[0];
-    to[2] = (uint32_t)p2[0];
-    to += 3;
-  }
   return to;
 }
 
-/* Sums of two channels and three pixels in C: [channel][pixel]. */
-static inline const int32_t *tm_gemm_sums(const int32_t *stream, const uint32_t *patch,
-                                          int32_t pairs, uint32_t acc[2][3]) {
-  for (int32_t t = 0; t < 3; ++t) {
-    acc[0][t] = (uint32_t)stream[0];
-    acc[1][t] = (uint32_t)stream[1];
-  }
-  stream += 2;
-  for (int32_t i = 0; i < pairs; ++i) {
-    for (int32_t t = 0; t < 3; ++t) {
-      acc[0][t] = tm_smlad(patch[t], (uint32_t)stream[0], acc[0][t]);
-      acc[1][t] = tm_smlad(patch[t], (uint32_t)stream[1], acc[1][t]);
+/* Widens what the runs have beyond that. A half they have not got meets a weight of 0. */
+static TM_NOINLINE uint32_t *tm_gemm_widen_rest(const int8_t *p0, const int8_t *p1,
+                                                const int8_t *p2, int32_t length, int32_t wide,
+                                                uint32_t *to) {
+  const int32_t rest = length & 3;
+  p0 += length - rest;
+  p1 += length - rest;
+  p2 += length - rest;
+  if (wide) {
+    if (rest >= 2) {
+      to[0] = tm_pack16(p0[0], p0[1]);
+      to[1] = tm_pack16(p1[0], p1[1]);
+      to[2] = tm_pack16(p2[0], p2[1]);
+      to += 3;
     }
-    patch += 3;
-    stream += 2;
+    if (rest & 1) {
+      to[0] = (uint32_t)p0[rest - 1];
+      to[1] = (uint32_t)p1[rest - 1];
+      to[2] = (uint32_t)p2[rest - 1];
+      to += 3;
+    }
+    return to;
   }
-  return stream;
+  to[0] = tm_pack16(p0[0], rest == 3 ? p0[2] : 0);
+  to[1] = tm_pack16(p1[0], rest == 3 ? p1[2] : 0);
+  to[2] = tm_pack16(p2[0], rest == 3 ? p2[2] : 0);
+  to[3] = rest >= 2 ? (uint32_t)p0[1] : 0u;
+  to[4] = rest >= 2 ? (uint32_t)p1[1] : 0u;
+  to[5] = rest >= 2 ? (uint32_t)p2[1] : 0u;
+  return to + 6;
+}
+
+/* `count` runs of three pixels that lie `step` bytes apart; from run to run it is `stride`. */
+static TM_NOINLINE uint32_t *tm_gemm_fill(const int8_t *x, int32_t step, int32_t stride,
+                                          int32_t count, int32_t length, int32_t wide,
+                                          uint32_t *to) {
+  const int32_t quads = length >> 2;
+  do {
+    to = tm_gemm_widen(x, x + step, x + 2 * step, quads, to);
+    if (length & 3) {
+      to = tm_gemm_widen_rest(x, x + step, x + 2 * step, length, wide, to);
+    }
+    x += stride;
+  } while (--count != 0);
+  return to;
+}
+
+/* One run of three pixels anywhere. */
+static TM_NOINLINE uint32_t *tm_gemm_fill_one(const int8_t *p0, const int8_t *p1, const int8_t *p2,
+                                              int32_t length, int32_t wide, uint32_t *to) {
+  to = tm_gemm_widen(p0, p1, p2, length >> 2, to);
+  return length & 3 ? tm_gemm_widen_rest(p0, p1, p2, length, wide, to) : to;
 }
 
 /* Where the next channel of the three pixels goes: the first's address, distances of the others
@@ -136,6 +159,25 @@ typedef struct {
   int8_t *first;
   int32_t second, third;
 } tm_gemm_target;
+
+/* Rescales the sum of channel o by the definition. */
+static inline int8_t tm_gemm_define(const tm_conv2d_s8_params *p, uint32_t acc, int32_t o) {
+  const int32_t y = tm_rescale((int32_t)acc, p->multiplier, p->shift, p->scale, o);
+  return (int8_t)tm_clamp(y + p->out_zero, p->lo, p->hi);
+}
+
+/* What the blocks of a call share with the assembly. */
+typedef struct {
+  const int32_t *weights, *stop;
+  struct {
+    const uint32_t *first, *end;
+  } patch;
+  tm_gemm_target to;
+  int32_t skip; /* bytes of code by which the first pass through the unrolled loop enters late */
+  struct {
+    int32_t lo, hi;
+  } limits;
+} tm_gemm_job;
 
 /* Where a block of three pixels begins in the input: row and column of its first tap. */
 typedef struct {
@@ -151,54 +193,233 @@ static inline const int8_t *tm_gemm_tap(const tm_conv2d_s8_params *p, const tm_r
   return (const int8_t *)tm_row(in, iy) + ix * p->in_c + offset;
 }
 
+/* One kernel row of a pixel: in place where it lies inside the map, else copied to `spare`. */
+static const int8_t *tm_gemm_run(const tm_conv2d_s8_params *p, const tm_rows *in, int32_t iy,
+                                 int32_t ix, int8_t *spare) {
+  const int8_t *row = (const int8_t *)tm_row(in, iy);
+  const int8_t *const pad = (const int8_t *)in->pad;
+  const int32_t depth = p->group_in;
+  int8_t *to = spare;
+  if (row == pad && p->kernel_w <= p->in_w) {
+    return pad; /* one value throughout */
+  }
+  if (ix >= 0 && ix + p->kernel_w <= p->in_w) {
+    return row + ix * depth;
+  }
+  for (int32_t k = 0; k < p->kernel_w; ++k, ++ix) {
+    const int8_t *from = ix < 0 || ix >= p->in_w ? pad : row + ix * depth;
+    for (int32_t i = 0; i < depth; ++i) {
+      *to++ = from[i];
+    }
+  }
+  return spare;
+}
+
 /* The patches of pixels that may reach beyond the map. */
 static TM_NOINLINE void tm_gemm_edge(const tm_conv2d_s8_params *p, const tm_rows *in,
-                                     const tm_gemm_origin *at, int32_t offset, uint32_t *to,
-                                     int8_t *spare) {
+                                     const tm_gemm_origin *at, int32_t offset, int32_t wide,
+                                     uint32_t *to, int8_t *spare) {
   const int32_t joined = p->dilation_w == 1 && p->group_in == p->in_c;
   const int32_t run = p->kernel_w * p->group_in;
   for (int32_t ky = 0; ky < p->kernel_h; ++ky) {
     const int32_t dy = ky * p->dilation_h;
     if (joined && p->group_in % 4 != 0) {
       /* the quads of a run span taps */
+      const int8_t *x[3];
       for (int32_t t = 0; t < 3; ++t) {
-        int8_t *copy = spare + t * run;
-        for (int32_t kx = 0; kx < p->kernel_w; ++kx) {
-          const int8_t *from = tm_gemm_tap(p, in, at->iy[t] + dy, at->ix[t] + kx, 0);
-          for (int32_t i = 0; i < p->group_in; ++i) {
-            *copy++ = from[i];
-          }
-        }
+        x[t] = tm_gemm_run(p, in, at->iy[t] + dy, at->ix[t], spare + t * run);
       }
-      to = tm_gemm_widen(spare, spare + run, spare + 2 * run, run, to);
+      to = tm_gemm_fill_one(x[0], x[1], x[2], run, wide, to);
       continue;
     }
     for (int32_t kx = 0; kx < p->kernel_w; ++kx) {
       const int32_t dx = kx * p->dilation_w;
-      to = tm_gemm_widen(tm_gemm_tap(p, in, at->iy[0] + dy, at->ix[0] + dx, offset),
-                         tm_gemm_tap(p, in, at->iy[1] + dy, at->ix[1] + dx, offset),
-                         tm_gemm_tap(p, in, at->iy[2] + dy, at->ix[2] + dx, offset), p->group_in,
-                         to);
+      to = tm_gemm_fill_one(tm_gemm_tap(p, in, at->iy[0] + dy, at->ix[0] + dx, offset),
+                            tm_gemm_tap(p, in, at->iy[1] + dy, at->ix[1] + dx, offset),
+                            tm_gemm_tap(p, in, at->iy[2] + dy, at->ix[2] + dx, offset), p->group_in,
+                            wide, to);
     }
   }
 }
 
 #endif
 
-#if TM_SIGNED
-#define TM_GEMM_RECORD 3
+/* Words of a rescaling record. */
+#define TM_GEMM_RECORD ((TM_WIDE ? 2 : 4) + TM_SIGNED)
+/* Pairs of taps of a run, in words of patches, and words of weights for them. */
+#define TM_GEMM_PAIRS(run) (TM_WIDE ? ((run) + 1) / 2 : ((run) + 3) / 4 * 2)
+/* Bytes of code, or whether it is the middle, at which the unrolled loop is entered late. */
+#define TM_GEMM_SKIP(pairs) (TM_WIDE ? 32 * (-(pairs) & (TM_GEMM_UNROLL - 1)) : (pairs) & 2)
+#define TM_GEMM_BIASES (TM_WIDE ? 6 : 2)
+#define TM_GEMM_WORDS(pairs) (TM_GEMM_BIASES + (TM_WIDE ? 2 : 1) * (pairs) + 2 * TM_GEMM_RECORD)
+
+#if defined(TM_DSP_ASM)
+/* clang-format off */
+#define TM_GEMM_PRODUCTS(w, first, second, third) \
+  "smlad " first ", r2, " w ", " first "\n\t"           \
+  "smlad " second ", r3, " w ", " second "\n\t"         \
+  "smlad " third ", r4, " w ", " third "\n\t"
+#if TM_WIDE
+/* 32 bytes of code each: the entry into the loop is computed */
+#define TM_GEMM_STEP                            \
+  "ldm.w r1!, {r2, r3, r4}\n\t"                 \
+  "ldrd r5, r6, [r0], #8\n\t"                   \
+  TM_GEMM_PRODUCTS("r5", "r7", "r9", "r11")  \
+  TM_GEMM_PRODUCTS("r6", "r8", "r10", "r12")
+#define TM_GEMM_ANY                                       \
+  "ldr r2, %[skip]\n\t"                                   \
+  "ldm r0!, {r7, r8, r9, r10, r11, r12}\n\t"              \
+  ".balign 4\n\t"                                         \
+  "add pc, r2\n\t"                                        \
+  "nop\n"                                                 \
+  "2:\n\t"                                                \
+  TM_GEMM_STEP TM_GEMM_STEP TM_GEMM_STEP TM_GEMM_STEP     \
+  TM_GEMM_STEP TM_GEMM_STEP TM_GEMM_STEP TM_GEMM_STEP     \
+  "cmp r1, lr\n\t"                                        \
+  "bne 2b\n\t"
+#if TM_PAIRS == 0
+#define TM_GEMM_LOOP TM_GEMM_ANY
 #else
-#define TM_GEMM_RECORD 2
+#if TM_PAIRS & 1
+#define TM_GEMM_ONE TM_GEMM_STEP
+#else
+#define TM_GEMM_ONE
+#endif
+#if TM_PAIRS & 2
+#define TM_GEMM_TWO TM_GEMM_STEP TM_GEMM_STEP
+#else
+#define TM_GEMM_TWO
+#endif
+#if TM_PAIRS & 4
+#define TM_GEMM_FOUR TM_GEMM_STEP TM_GEMM_STEP TM_GEMM_STEP TM_GEMM_STEP
+#else
+#define TM_GEMM_FOUR
+#endif
+#if TM_PAIRS & 8
+#define TM_GEMM_EIGHT                                  \
+  TM_GEMM_STEP TM_GEMM_STEP TM_GEMM_STEP TM_GEMM_STEP  \
+  TM_GEMM_STEP TM_GEMM_STEP TM_GEMM_STEP TM_GEMM_STEP
+#else
+#define TM_GEMM_EIGHT
+#endif
+#define TM_GEMM_LOOP                         \
+  "ldm r0!, {r7, r8, r9, r10, r11, r12}\n\t" \
+  TM_GEMM_ONE TM_GEMM_TWO TM_GEMM_FOUR TM_GEMM_EIGHT
+#endif
+#else
+#define TM_GEMM_HALF(how)                         \
+  "ldm r1!, {r2, r3, r4}\n\t"                     \
+  "sxtb16 lr, r5" how "\n\t"                      \
+  TM_GEMM_PRODUCTS("lr", "r7", "r9", "r11")    \
+  "sxtb16 lr, r6" how "\n\t"                      \
+  TM_GEMM_PRODUCTS("lr", "r8", "r10", "r12")
+#define TM_GEMM_STEP          \
+  "ldrd r5, r6, [r0], #8\n\t" \
+  TM_GEMM_HALF("")            \
+  TM_GEMM_HALF(", ror #8")
+/* an odd number of quads enters at the second half of the loop */
+#define TM_GEMM_LOOP TM_GEMM_ANY
+#define TM_GEMM_ANY             \
+  "ldrd r7, r8, [r0], #8\n\t"   \
+  "ldr r2, %[skip]\n\t"         \
+  "mov r9, r7\n\t"              \
+  "mov r10, r8\n\t"             \
+  "mov r11, r7\n\t"             \
+  "mov r12, r8\n\t"             \
+  "cmp r2, #0\n\t"              \
+  "bne 3f\n"                    \
+  "2:\n\t"                      \
+  TM_GEMM_STEP                  \
+  "3:\n\t"                      \
+  TM_GEMM_STEP                  \
+  "ldr lr, %[end]\n\t"          \
+  "cmp r1, lr\n\t"              \
+  "bne 2b\n\t"
+#endif
+/* clang-format on */
+#endif
+
+#undef TM_GEMM_SUMS
+#if TM_WIDE
+#define TM_GEMM_SUMS tm_gemm_sums_wide
+#else
+#define TM_GEMM_SUMS tm_gemm_sums_narrow
+#endif
+#if (TM_WIDE && !defined(TM_GEMM_WIDE_ONCE)) || (!TM_WIDE && !defined(TM_GEMM_NARROW_ONCE))
+#if TM_WIDE
+#define TM_GEMM_WIDE_ONCE
+#else
+#define TM_GEMM_NARROW_ONCE
+#endif
+/* Sums of two channels and three pixels: [pixel][channel]. Returns their records. */
+static TM_NOINLINE const int32_t *TM_GEMM_SUMS(const int32_t *stream, const uint32_t *patch,
+                                               int32_t pairs, uint32_t acc[3][2]) {
+#if defined(TM_DSP_ASM)
+  tm_gemm_job job;
+  struct {
+    uint32_t sums[6];
+  } found;
+  job.weights = stream;
+  job.patch.first = patch;
+  job.patch.end = patch + 3 * pairs;
+  job.skip = TM_GEMM_SKIP(pairs);
+  /* clang-format off */
+  __asm__ volatile(
+      "ldr r0, %[stream]\n\t"
+      "ldrd r1, lr, %[map]\n\t"
+      TM_GEMM_ANY
+      "strd r7, r8, %[found]\n\t"
+      "strd r9, r10, %[second]\n\t"
+      "strd r11, r12, %[third]\n\t"
+      "str r0, %[stream]\n\t"
+      : [found] "=m"(found.sums[0]), [second] "=m"(found.sums[2]), [third] "=m"(found.sums[4]),
+        [stream] "+m"(job.weights)
+      : [map] "m"(job.patch), [end] "m"(job.patch.end), [skip] "m"(job.skip)
+      : "r0", "r1", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "r12", "lr",
+        "cc", "memory");
+  /* clang-format on */
+  memcpy(acc, found.sums, sizeof found.sums);
+  return job.weights;
+#else
+  for (int32_t t = 0; t < 3; ++t) {
+    acc[t][0] = (uint32_t)stream[0];
+    acc[t][1] = (uint32_t)stream[1];
+  }
+  stream += TM_GEMM_BIASES;
+  for (int32_t i = 0; i < pairs; ++i) {
+    for (int32_t c = 0; c < 2; ++c) {
+      uint32_t w = (uint32_t)stream[c];
+#if !TM_WIDE
+      w = i & 1 ? tm_sxtb16_ror8(w) : tm_sxtb16(w);
+#endif
+      for (int32_t t = 0; t < 3; ++t) {
+        acc[t][c] = tm_smlad(patch[t], w, acc[t][c]);
+      }
+    }
+    patch += 3;
+    stream += TM_WIDE || (i & 1) ? 2 : 0;
+  }
+  return stream;
+#endif
+}
 #endif
 
 /* Rescales a sum by a record, in C. */
 static inline int8_t TM_INSTANCE(tm_gemm_rescale)(const tm_conv2d_s8_params *p, uint32_t acc,
                                                   const int32_t *record) {
-  int32_t y = tm_smmla((int32_t)acc, record[0], record[1]);
-#if TM_SIGNED
-  y -= (int32_t)acc < 0 ? record[2] : 0;
+#if TM_WIDE
+  const int32_t sum = (int32_t)acc;
+  const int32_t down = TM_SHIFT;
+#else
+  const int32_t sum = (int32_t)((acc << TM_SHIFT) + (uint32_t)record[0]);
+  const int32_t down = record[1];
+  record += 2;
 #endif
-  y = tm_clamp(y >> TM_SHIFT, -128, 127);
+  int32_t y = tm_smmla(sum, record[0], record[1]);
+#if TM_SIGNED
+  y -= sum < 0 ? record[2] : 0;
+#endif
+  y = tm_clamp(y >> down, -128, 127);
 #if TM_CLAMPED
   y = tm_clamp(y, p->lo, p->hi);
 #else
@@ -207,119 +428,88 @@ static inline int8_t TM_INSTANCE(tm_gemm_rescale)(const tm_conv2d_s8_params *p, 
   return (int8_t)y;
 }
 
-/* Two channels of three pixels in C, for blocks that have one channel only or are rescaled by
- * the definition, and for compilers without the assembly. */
-static TM_NOINLINE const int32_t *TM_INSTANCE(tm_gemm_block)(const tm_conv2d_s8_params *p,
-                                                             const int32_t *stream,
-                                                             const uint32_t *patch, int32_t pairs,
-                                                             tm_gemm_target *to, int32_t o,
-                                                             int32_t exceptional) {
+/* Channels [c0, c1) of the block of two that begins at channel o, three pixels, in C: for blocks
+ * that are not asked for whole or are rescaled by the definition, and for compilers without the
+ * assembly. Returns the next block's weights. */
+static TM_NOINLINE const int32_t *TM_INSTANCE(tm_gemm_block)(
+    const tm_conv2d_s8_params *p, const int32_t *stream, const uint32_t *patch, int32_t pairs,
+    tm_gemm_target *to, int32_t o, int32_t c0, int32_t c1, int32_t exceptional) {
   const int32_t at[3] = {0, to->second, to->third};
-  const int32_t channels = p->group_out - o % p->group_out < 2 ? 1 : 2;
-  uint32_t acc[2][3];
-  stream = tm_gemm_sums(stream, patch, pairs, acc);
-  for (int32_t c = 0; c < channels; ++c) {
+  uint32_t acc[3][2];
+  stream = TM_GEMM_SUMS(stream, patch, pairs, acc);
+  for (int32_t c = c0; c < c1; ++c) {
+    const int32_t *const record = stream + TM_GEMM_RECORD * c;
     for (int32_t t = 2; t >= 0; --t) {
-      int32_t y;
-      if (exceptional) {
-        y = tm_rescale((int32_t)acc[c][t], p->multiplier, p->shift, p->scale, o + c);
-        y = tm_clamp(y + p->out_zero, p->lo, p->hi);
-      } else {
-        y = TM_INSTANCE(tm_gemm_rescale)(p, acc[c][t], stream + TM_GEMM_RECORD * c);
-      }
-      to->first[at[t]] = (int8_t)y;
+      const int32_t y = exceptional ? tm_gemm_define(p, acc[t][c], o + c)
+                                    : TM_INSTANCE(tm_gemm_rescale)(p, acc[t][c], record);
+      to->first[c + at[t]] = (int8_t)y;
     }
-    ++to->first;
   }
+  to->first += 2;
   return stream + 2 * TM_GEMM_RECORD;
 }
 
 #if defined(TM_DSP_ASM)
-#define TM_GEMM_PAIR            \
-  "ldm.w r1!, {r2, r3, r4}\n\t" \
-  "ldrd r5, r6, [r0], #8\n\t"   \
-  "smlad r7, r2, r5, r7\n\t"    \
-  "smlad r8, r2, r6, r8\n\t"    \
-  "smlad r9, r3, r5, r9\n\t"    \
-  "smlad r10, r3, r6, r10\n\t"  \
-  "smlad r11, r4, r5, r11\n\t"  \
-  "smlad r12, r4, r6, r12\n\t"
+/* clang-format off */
+/* TM_GEMM_SCALE: sums into shifted outputs; r1 multiplier, r2 offset, r3 correction, r5 nudge */
+#if TM_WIDE
+#define TM_GEMM_UP(acc)
+#define TM_GEMM_LOAD_UP
+#else
+#define TM_GEMM_UP(acc) "add " acc ", r5, " acc ", lsl %[shift]\n\t"
+#define TM_GEMM_LOAD_UP "ldrd r5, r6, [r0], #8\n\t"
+#endif
 #if TM_SIGNED
-#define TM_GEMM_SCALE(acc) \
-  "and r4, r3, " acc       \
-  ", asr #31\n\t"          \
-  "smmla " acc ", " acc    \
-  ", r1, r2\n\t"           \
-  "sub " acc ", " acc ", r4\n\t"
-#define TM_GEMM_RESCALE                                                                         \
-  "ldm r0!, {r1, r2, r3}\n\t" TM_GEMM_SCALE("r7") TM_GEMM_SCALE("r9")                           \
-      TM_GEMM_SCALE("r11") "ldm r0!, {r1, r2, r3}\n\t" TM_GEMM_SCALE("r8") TM_GEMM_SCALE("r10") \
-          TM_GEMM_SCALE("r12")
+#define TM_GEMM_LOAD_RECORD TM_GEMM_LOAD_UP "ldm r0!, {r1, r2, r3}\n\t"
+#define TM_GEMM_SCALE(acc)             \
+  TM_GEMM_UP(acc)                      \
+  "and r4, r3, " acc ", asr #31\n\t"   \
+  "smmla " acc ", " acc ", r1, r2\n\t" \
+  "sub " acc ", " acc ", r4\n\t"       \
+  TM_GEMM_DOWN(acc)
 #else
-#define TM_GEMM_RESCALE           \
-  "ldm r0!, {r1, r2, r3, r4}\n\t" \
-  "smmla r7, r7, r1, r2\n\t"      \
-  "smmla r9, r9, r1, r2\n\t"      \
-  "smmla r11, r11, r1, r2\n\t"    \
-  "smmla r8, r8, r3, r4\n\t"      \
-  "smmla r10, r10, r3, r4\n\t"    \
-  "smmla r12, r12, r3, r4\n\t"
+#define TM_GEMM_LOAD_RECORD TM_GEMM_LOAD_UP "ldrd r1, r2, [r0], #8\n\t"
+#define TM_GEMM_SCALE(acc)             \
+  TM_GEMM_UP(acc)                      \
+  "smmla " acc ", " acc ", r1, r2\n\t" \
+  TM_GEMM_DOWN(acc)
 #endif
+#if TM_WIDE
+#define TM_GEMM_DOWN(acc) "ssat " acc ", #8, " acc ", asr %[shift]\n\t"
+#else
+#define TM_GEMM_DOWN(acc) "asr " acc ", " acc ", r6\n\t ssat " acc ", #8, " acc "\n\t"
+#endif
+#define TM_GEMM_RESCALE                                       \
+  TM_GEMM_LOAD_RECORD                                         \
+  TM_GEMM_SCALE("r7") TM_GEMM_SCALE("r9") TM_GEMM_SCALE("r11") \
+  TM_GEMM_LOAD_RECORD                                         \
+  TM_GEMM_SCALE("r8") TM_GEMM_SCALE("r10") TM_GEMM_SCALE("r12")
 #if TM_CLAMPED
-#define TM_GEMM_NARROW(acc)                  \
-  "ssat " acc ", #8, " acc                   \
-  ", asr %[shift]\n\t"                       \
-  "cmp " acc ", r1\n\t it lt\n\t movlt " acc \
-  ", r1\n\t"                                 \
+#define TM_GEMM_LIMIT(acc)                              \
+  "cmp " acc ", r1\n\t it lt\n\t movlt " acc ", r1\n\t" \
   "cmp " acc ", r2\n\t it gt\n\t movgt " acc ", r2\n\t"
-#define TM_GEMM_LIMITS "ldrd r1, r2, %[limits]\n\t"
+#define TM_GEMM_CLAMP                                                  \
+  "ldrd r1, r2, %[limits]\n\t"                                         \
+  TM_GEMM_LIMIT("r7") TM_GEMM_LIMIT("r8") TM_GEMM_LIMIT("r9")          \
+  TM_GEMM_LIMIT("r10") TM_GEMM_LIMIT("r11") TM_GEMM_LIMIT("r12")
 #else
-#define TM_GEMM_NARROW(acc) "ssat " acc ", #8, " acc ", asr %[shift]\n\t"
-#define TM_GEMM_LIMITS
+#define TM_GEMM_CLAMP
 #endif
+/* clang-format on */
 
-/* Blocks of two channels and three pixels until the weights reach `stop`. */
-static inline void TM_INSTANCE(tm_gemm_blocks)(const tm_conv2d_s8_params *p, const int32_t *stream,
-                                               const int32_t *stop, const uint32_t *patch,
-                                               int32_t pairs, tm_gemm_target *target) {
-  /* all registers are in use inside, so what the blocks share lies on the stack */
-  tm_gemm_target to = *target;
-  const struct {
-    const uint32_t *first, *end;
-  } map = {patch, patch + 3 * pairs};
-  /* the first pass through the unrolled pairs enters late */
-  const int32_t skip = 32 * (-pairs & (TM_GEMM_UNROLL - 1));
-#if TM_CLAMPED
-  const struct {
-    int32_t lo, hi;
-  } limits = {p->lo, p->hi};
-#else
-  (void)p;
-#endif
+/* Blocks of two channels and three pixels from `weights` until `stop`. All registers are in use
+ * inside: the job has to lie on the caller's stack. */
+static TM_INLINE void TM_INSTANCE(tm_gemm_blocks)(tm_gemm_job *job) {
+  /* clang-format off */
   __asm__ volatile(
       "ldr r0, %[stream]\n"
       "1:\n\t"
-      "ldrd r7, r8, [r0], #8\n\t"
       "ldrd r1, lr, %[map]\n\t"
-      "ldr r2, %[skip]\n\t"
-      "mov r9, r7\n\t"
-      "mov r10, r8\n\t"
-      "mov r11, r7\n\t"
-      "mov r12, r8\n\t"
-      ".balign 4\n\t"
-      "add pc, r2\n\t"
-      "nop\n"
-      "2:\n\t"
-      TM_GEMM_PAIR TM_GEMM_PAIR TM_GEMM_PAIR TM_GEMM_PAIR
-      TM_GEMM_PAIR TM_GEMM_PAIR TM_GEMM_PAIR TM_GEMM_PAIR
-      "cmp r1, lr\n\t"
-      "bne 2b\n\t"
+      TM_GEMM_LOOP
       TM_GEMM_RESCALE
-      TM_GEMM_LIMITS
+      TM_GEMM_CLAMP
       "ldrd r5, r6, %[to]\n\t"
       "ldr lr, %[third]\n\t"
-      TM_GEMM_NARROW("r7") TM_GEMM_NARROW("r8") TM_GEMM_NARROW("r9")
-      TM_GEMM_NARROW("r10") TM_GEMM_NARROW("r11") TM_GEMM_NARROW("r12")
       "strb r11, [r5, lr]\n\t"
       "strb r9, [r5, r6]\n\t"
       "strb r7, [r5], #1\n\t"
@@ -330,57 +520,35 @@ static inline void TM_INSTANCE(tm_gemm_blocks)(const tm_conv2d_s8_params *p, con
       "str r5, %[to]\n\t"
       "cmp r0, r1\n\t"
       "bne 1b\n\t"
-      : [to] "+m"(to)
-      : [stream] "m"(stream), [stop] "m"(stop), [map] "m"(map), [skip] "m"(skip),
-        [third] "m"(to.third), [shift] "i"(TM_SHIFT)
-#if TM_CLAMPED
-        , [limits] "m"(limits)
-#endif
+      : [to] "+m"(job->to)
+      : [stream] "m"(job->weights), [stop] "m"(job->stop), [map] "m"(job->patch),
+        [end] "m"(job->patch.end), [skip] "m"(job->skip), [third] "m"(job->to.third),
+        [limits] "m"(job->limits), [shift] "i"(TM_SHIFT)
       : "r0", "r1", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "r12", "lr",
         "cc", "memory");
-  target->first = to.first;
+  /* clang-format on */
 }
-#undef TM_GEMM_PAIR
+#undef TM_GEMM_PRODUCTS
+#undef TM_GEMM_HALF
+#undef TM_GEMM_STEP
+#undef TM_GEMM_LOOP
+#undef TM_GEMM_ANY
+#undef TM_GEMM_ONE
+#undef TM_GEMM_TWO
+#undef TM_GEMM_FOUR
+#undef TM_GEMM_EIGHT
+#undef TM_GEMM_UP
+#undef TM_GEMM_DOWN
+#undef TM_GEMM_LOAD_UP
+#undef TM_GEMM_LOAD_RECORD
 #undef TM_GEMM_SCALE
 #undef TM_GEMM_RESCALE
-#undef TM_GEMM_NARROW
-#undef TM_GEMM_LIMITS
+#undef TM_GEMM_LIMIT
+#undef TM_GEMM_CLAMP
+#define TM_GEMM_IN_C 0
+#else
+#define TM_GEMM_IN_C 1
 #endif
-
-/* All channels of a group for the three pixels in `patch`. */
-static inline void TM_INSTANCE(tm_gemm_channels)(const tm_conv2d_s8_params *p,
-                                                 const int32_t *stream, const uint32_t *patch,
-                                                 int32_t pairs, tm_gemm_target *to, int32_t first,
-                                                 int32_t block, const int16_t **exceptions) {
-  const int32_t words = 2 + 2 * pairs + 2 * TM_GEMM_RECORD;
-  const int32_t blocks = (p->group_out + 1) / 2;
-#if defined(TM_DSP_ASM)
-  const int32_t whole = p->group_out / 2;
-  if (*exceptions == NULL && whole == blocks) {
-    TM_INSTANCE(tm_gemm_blocks)(p, stream, stream + whole * words, patch, pairs, to);
-    return;
-  }
-#endif
-  for (int32_t b = 0; b < blocks;) {
-    const int32_t exceptional = *exceptions != NULL && **exceptions == block + b;
-#if defined(TM_DSP_ASM)
-    if (!exceptional && b < whole) {
-      int32_t end = whole;
-      if (*exceptions != NULL && **exceptions - block < end) {
-        end = **exceptions - block;
-      }
-      TM_INSTANCE(tm_gemm_blocks)(p, stream, stream + (end - b) * words, patch, pairs, to);
-      stream += (end - b) * words;
-      b = end;
-      continue;
-    }
-#endif
-    stream = TM_INSTANCE(tm_gemm_block)(p, stream, patch, pairs, to, first + 2 * b, exceptional);
-    *exceptions += exceptional;
-    ++b;
-  }
-  (void)words;
-}
 
 static tm_status TM_INSTANCE(tm_conv2d_gemm_s8)(const tm_conv2d_s8_params *p, const tm_rows *in,
                                                 const int32_t *weights, const int32_t *bias,
@@ -388,21 +556,32 @@ static tm_status TM_INSTANCE(tm_conv2d_gemm_s8)(const tm_conv2d_s8_params *p, co
                                                 void *scratch) {
   const int32_t joined = p->dilation_w == 1 && p->group_in == p->in_c;
   const int32_t run = joined ? p->kernel_w * p->group_in : p->group_in;
-  const int32_t runs = joined ? 1 : p->kernel_w; /* of a kernel row */
-  const int32_t pairs = p->kernel_h * runs * ((run + 1) / 2);
+  const int32_t runs = p->kernel_h * (joined ? 1 : p->kernel_w);
+  const int32_t pairs = runs * TM_GEMM_PAIRS(run);
+  const int32_t words = TM_GEMM_WORDS(pairs);
   const int32_t blocks = (p->group_out + 1) / 2;
-  const int32_t group_words = blocks * (2 + 2 * pairs + 2 * TM_GEMM_RECORD);
   const int32_t groups = p->in_c / p->group_in;
   const int32_t step = p->stride_w * p->in_c; /* from pixel to pixel */
   const int32_t reach = (p->kernel_w - 1) * p->dilation_w;
+  /* all channels in one go */
+  const int32_t plain = !TM_GEMM_IN_C && p->exceptions == NULL && groups == 1 &&
+                        part->channel0 == 0 && part->channel1 == p->out_c && p->out_c % 2 == 0;
   uint32_t *const patch = (uint32_t *)scratch;
   int8_t *const spare = (int8_t *)(patch + 3 * pairs);
+  tm_gemm_job job;
   int32_t left = (part->row1 - part->row0) * p->out_w;
   int32_t width = p->out_w;
   int32_t in_w = p->in_w;
   int32_t oy = part->row0;
   int32_t ox = 0;
   (void)bias;
+  job.weights = weights;
+  job.stop = weights + blocks * words;
+  job.patch.first = patch;
+  job.patch.end = patch + 3 * pairs;
+  job.skip = TM_GEMM_SKIP(pairs);
+  job.limits.lo = p->lo;
+  job.limits.hi = p->hi;
   if (step == p->in_c && p->stride_h == 1 && p->kernel_h == 1 && p->kernel_w == 1 &&
       p->out_w == p->in_w && p->pad_top == 0 && in->ring == in->rows && out->ring == out->rows) {
     /* pixel by pixel: all rows are one */
@@ -416,22 +595,24 @@ static tm_status TM_INSTANCE(tm_conv2d_gemm_s8)(const tm_conv2d_s8_params *p, co
         iy >= 0 && iy + (p->kernel_h - 1) * p->dilation_h < in->rows && in->ring == in->rows;
     const int8_t *const row = (const int8_t *)in->base + iy * in->row_bytes;
     int8_t *const y = (int8_t *)tm_row_out(out, oy);
-    /* blocks inside a row, then one that ends it and may begin the next */
+    /* blocks inside the row, then one that ends it and may begin the next */
     do {
       const int32_t ix = ox * p->stride_w - p->pad_left;
       const int32_t fast =
           whole_rows && ox + 3 <= width && ix >= 0 && ix + 2 * p->stride_w + reach < in_w;
       tm_gemm_target to = {y + ox * p->out_c, p->out_c, 2 * p->out_c};
-      tm_gemm_origin at;
-      const int16_t *exceptions = p->exceptions;
+      tm_gemm_origin at = {{0}, {0}};
       if (fast) {
         ox += 3;
+        left -= 3;
       } else {
+        const int32_t most = left;
         for (int32_t t = 0; t < 3; ++t) {
           int32_t distance = 0;
-          at.iy[t] = iy;
-          at.ix[t] = ix;
-          if (t < left) {
+          at.iy[t] = at.iy[0];
+          at.ix[t] = at.ix[0];
+          /* a group may not write the next row before all have read for this one */
+          if (t < most && (ox < width || groups == 1)) {
             if (ox == width) {
               ox = 0;
               ++oy;
@@ -440,6 +621,7 @@ static tm_status TM_INSTANCE(tm_conv2d_gemm_s8)(const tm_conv2d_s8_params *p, co
             at.ix[t] = ox % p->out_w * p->stride_w - p->pad_left;
             distance = (int32_t)((int8_t *)tm_row_out(out, oy) - to.first) + ox * p->out_c;
             ++ox;
+            --left;
           }
           if (t == 1) {
             to.second = distance;
@@ -449,26 +631,59 @@ static tm_status TM_INSTANCE(tm_conv2d_gemm_s8)(const tm_conv2d_s8_params *p, co
         }
       }
       for (int32_t g = 0; g < groups; ++g) {
-        tm_gemm_target next = to;
-        next.first += g * p->group_out;
-        if (fast) {
-          const int8_t *x = row + ix * p->in_c + g * p->group_in;
+        const int32_t offset = g * p->group_in;
+        const int8_t *x = row + ix * p->in_c + offset;
+        if (!fast) {
+          tm_gemm_edge(p, in, &at, offset, TM_WIDE, patch, spare);
+        } else if (joined) {
+          tm_gemm_fill(x, step, p->dilation_h * in->row_bytes, p->kernel_h, run, TM_WIDE, patch);
+        } else {
           uint32_t *end = patch;
           for (int32_t ky = 0; ky < p->kernel_h; ++ky) {
-            const int8_t *tap = x;
-            for (int32_t kx = 0; kx < runs; ++kx) {
-              end = tm_gemm_widen(tap, tap + step, tap + 2 * step, run, end);
-              tap += p->dilation_w * p->in_c;
-            }
+            end = tm_gemm_fill(x, step, p->dilation_w * p->in_c, p->kernel_w, run, TM_WIDE, end);
             x += p->dilation_h * in->row_bytes;
           }
-        } else {
-          tm_gemm_edge(p, in, &at, g * p->group_in, patch, spare);
         }
-        TM_INSTANCE(tm_gemm_channels)(p, weights + g * group_words, patch, pairs, &next,
-                                      g * p->group_out, g * blocks, &exceptions);
+        job.to = to;
+        const int32_t first = g * p->group_out;
+        const int16_t *exceptions = p->exceptions;
+        int32_t lo = 0;
+        int32_t hi = p->group_out;
+        int32_t b = 0;
+        if (!plain) {
+          lo = part->channel0 > first ? part->channel0 - first : 0;
+          hi = part->channel1 - first < hi ? part->channel1 - first : hi;
+          b = lo / 2;
+          job.to.first += first + 2 * b;
+          while (exceptions != NULL && *exceptions < g * blocks + b) {
+            ++exceptions;
+          }
+        }
+        while (2 * b < hi) {
+          int32_t end = hi / 2;
+          if (!plain) {
+            const int32_t exceptional = exceptions != NULL && *exceptions == g * blocks + b;
+            const int32_t c0 = 2 * b < lo ? 1 : 0;
+            const int32_t c1 = 2 * b + 2 > hi ? 1 : 2;
+            job.weights = weights + (g * blocks + b) * words;
+            if (TM_GEMM_IN_C || exceptional || c0 != 0 || c1 != 2) {
+              TM_INSTANCE(tm_gemm_block)(p, job.weights, patch, pairs, &job.to, first + 2 * b, c0,
+                                         c1, exceptional);
+              exceptions += exceptional;
+              ++b;
+              continue;
+            }
+            if (exceptions != NULL && *exceptions - g * blocks < end) {
+              end = *exceptions - g * blocks;
+            }
+            job.stop = job.weights + (end - b) * words;
+          }
+#if !TM_GEMM_IN_C
+          TM_INSTANCE(tm_gemm_blocks)(&job);
+#endif
+          b = end;
+        }
       }
-      left -= 3;
     } while (left > 0 && ox < width && oy == first_row);
     if (ox >= width) {
       ox = 0;
@@ -478,4 +693,9 @@ static tm_status TM_INSTANCE(tm_conv2d_gemm_s8)(const tm_conv2d_s8_params *p, co
   return TM_OK;
 }
 
+#undef TM_GEMM_IN_C
 #undef TM_GEMM_RECORD
+#undef TM_GEMM_PAIRS
+#undef TM_GEMM_WORDS
+#undef TM_GEMM_BIASES
+#undef TM_GEMM_SKIP

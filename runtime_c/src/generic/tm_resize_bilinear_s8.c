@@ -16,9 +16,12 @@ static tm_status tm_resize_bilinear_s8(const tm_resize_bilinear_s8_params *p, co
       const int8_t *d = bottom + p->columns[2 * ox] * p->channels;
       const int8_t *e = bottom + p->columns[2 * ox + 1] * p->channels;
       const int32_t w = p->column_weights[ox];
+      const int32_t wa = (one - w) * (one - v);
+      const int32_t wb = w * (one - v);
+      const int32_t wd = (one - w) * v;
+      const int32_t we = w * v;
       for (int32_t c = 0; c < p->channels; ++c) {
-        const int32_t sum =
-            (a[c] * (one - w) + b[c] * w) * (one - v) + (d[c] * (one - w) + e[c] * w) * v;
+        const int32_t sum = a[c] * wa + b[c] * wb + d[c] * wd + e[c] * we;
         const int32_t half = sum > 0 ? 1 << 19 : -(1 << 19);
         *y++ = (int8_t)((sum + half) / (1 << 20));
       }

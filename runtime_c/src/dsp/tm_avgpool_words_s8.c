@@ -1,0 +1,43 @@
+/* Average pooling of windows of up to 256 values, four channels at a time. No scratch. */
+#include "tm_pool.h"
+#include "tm_words.h"
+
+static tm_status tm_avgpool_words_s8(const tm_avgpool_line_s8_params *p, const tm_rows *in,
+                                     const tm_rows *out, const tm_part *part, void *scratch) {
+  (void)scratch;
+  for (int32_t oy = part->row0; oy < part->row1; ++oy) {
+    int8_t *y = (int8_t *)tm_row_out(out, oy);
+    for (int32_t ox = 0; ox < p->out_w; ++ox) {
+      const tm_pool_taps taps = tm_pool_window(oy, ox, in->rows, p->in_w, p->window_h, p->window_w,
+                                               p->stride_h, p->stride_w, p->pad_top, p->pad_left);
+      const int32_t wide = taps.x1 - taps.x0;
+      const int32_t inside = (taps.y1 - taps.y0) * wide;
+      const int32_t line = (p->count_padding ? p->window_h * p->window_w : inside) - p->least;
+      int32_t c = part->channel0;
+      for (; c + 4 <= part->channel1; c += 4) {
+        int8_t *to = y + ox * p->channels + c;
+        tm_words sums = {0, 0};
+        for (int32_t iy = taps.y0; iy < taps.y1; ++iy) {
+          const int8_t *x = (const int8_t *)tm_row(in, iy) + taps.x0 * p->channels + c;
+          sums = tm_words_sum(sums, x, p->channels, wide);
+        }
+        to[0] = tm_avgpool_line_one(p, tm_low16(sums.even), inside, line);
+        to[1] = tm_avgpool_line_one(p, tm_low16(sums.odd), inside, line);
+        to[2] = tm_avgpool_line_one(p, tm_high16(sums.even), inside, line);
+        to[3] = tm_avgpool_line_one(p, tm_high16(sums.odd), inside, line);
+      }
+      for (; c < part->channel1; ++c) {
+        int32_t sum = 0;
+        for (int32_t iy = taps.y0; iy < taps.y1; ++iy) {
+          const int8_t *x = (const int8_t *)tm_row(in, iy) + taps.x0 * p->channels + c;
+          for (int32_t ix = 0; ix < wide; ++ix) {
+            sum += *x;
+            x += p->channels;
+          }
+        }
+        y[ox * p->channels + c] = tm_avgpool_line_one(p, sum, inside, line);
+      }
+    }
+  }
+  return TM_OK;
+}
