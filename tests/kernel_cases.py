@@ -350,11 +350,14 @@ def conv2d(draw: Draw) -> Case:
 
 @st.composite
 def pointwise(draw: Draw) -> Case:
-    """Kernels of one tap, strides included."""
+    """Kernels of one tap, strides and padding on any side included."""
     channels, outs = draw(sizes(65)), draw(sizes(65))
     geometry = windows(draw, (1, 1), channels * outs, max(channels, outs))
-    if draw(st.integers(0, 3)):
+    if draw(st.integers(0, 2)):
         geometry = replace(geometry, pad=(0, 0, 0, 0), stride=(1, 1))
+    else:
+        some = st.sampled_from((0, 0, 1, 2))
+        geometry = replace(geometry, pad=(draw(some), draw(some), draw(some), draw(some)))
     return _convolution(draw, "pointwise", geometry, channels, outs, 1)
 
 

@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-import tinymill.ops  # noqa: F401  registers all ops
+import tinymill
+import tinymill.ops
+from conftest import ROOT, need_tool
 from tinymill.emit import c_name, emit
 from tinymill.emit.facts import number
 from tinymill.ir import DType, Graph, GraphBuilder, Port, Quant, TensorType
@@ -21,6 +24,8 @@ from tinymill.ops.reshape import Reshape
 from tinymill.ops.variables import AssignVariable
 from tinymill.schedule import plan
 
+NO_ASM = "-DTM_NO_ASM"
+EXAMPLE = ROOT / "examples" / "fashion_mnist" / "fashion_mnist_int8.onnx"
 GOLDEN = Path(__file__).resolve().parent / "golden"
 FILES = ("tiny.h", "tiny.c", "tiny_weights.h", "tiny_weights.c")
 
@@ -57,7 +62,8 @@ def test_emitted_c_is_as_before(name):
 
 def test_only_the_kernels_used_are_emitted():
     found = {path for path in emit(plan(tiny()), "tiny") if path.startswith("kernels/")}
-    assert {"kernels/tm_conv2d_s8.c", "kernels/tm_dense_s8.c", "kernels/tm_copy_b8.c"} <= found
+    used = ("tm_conv2d_pairs_s8", "tm_dense_pairs_s8", "tm_copy_b8")
+    assert {f"kernels/{name}.c" for name in used} <= found
     assert not [path for path in found if "f32" in path or "pool" in path]
 
 
@@ -88,6 +94,23 @@ def test_names_become_c_identifiers(text, name):
 )
 def test_numbers_are_exact(value, text):
     assert number(value) == text
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [("-O0",), ("-Og",), ("-O1",), ("-Os",), ("-O3",), ("-O2", "-fno-omit-frame-pointer", NO_ASM)],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("target", ["mps2-an386", "mps3-an547", "mps2-an385", "mps2-an505"])
+def test_other_ways_to_compile(tmp_path: Path, target: str, flags: tuple[str, ...]) -> None:
+    """The C of the example, in a user's own build: assembly or twins, but no error."""
+    need_tool("arm-none-eabi-gcc")
+    compiled = tinymill.compile(EXAMPLE, target=target, output=tmp_path / "project", name="net")
+    machine = compiled.board.compiler.flags
+    command = ["arm-none-eabi-gcc", *machine, "-std=c11", "-Wall", "-Wextra", "-Werror", *flags]
+    subprocess.run(
+        [*command, "-c", "net.c", "-o", "net.o"], cwd=tmp_path / "project", check=True
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -45,5 +45,5 @@ def test_accuracy_of_the_compiled_c(tmp_path):
 
 def test_flash_stays_under_100_kb():
     need_tool("arm-none-eabi-gcc", "qemu-system-arm")
-    result = tinymill.run(MODEL, target="mps2-an386", layers=False)
+    result = tinymill.run(MODEL, target="mps2-an386", optimize="size", layers=False)
     assert result.flash.total < 100_000

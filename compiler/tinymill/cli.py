@@ -92,7 +92,8 @@ OptimizeOption = Annotated[
     Optimize,
     typer.Option(
         "--optimize",
-        help="time: widened weights, unrolled kernels; size: weights in 8 bits (but depthwise ones), smaller code",
+        help="time: widened weights, unrolled kernels; size: smaller code, weights in 8 bits "
+        "but depthwise ones",
     ),
 ]
 GoalOption = Annotated[Goal, typer.Option("--plan", help="what the planner strives for")]
@@ -467,7 +468,9 @@ def _show_compiled(compiled: Compiled, found: Forecast | None, folder: Path) -> 
     if found is not None and found.stack is not None:
         out.print(f"stack    {found.stack:>10,} bytes of RAM at most, library calls not counted")
     widened = compiled.description["widened_bytes"]
-    spent = f", {widened:,} of them for speed (--optimize size saves them)" if widened > 0 else ""
+    spent = ""
+    if widened > 0 and compiled.description["optimize"] == "time":
+        spent = f", {widened:,} of them for speed (--optimize size saves most)"
     out.print(f"weights  {weights:>10,} bytes of flash{spent}")
     if found is not None:
         out.print(f"code     {found.code:>10,} bytes of flash")

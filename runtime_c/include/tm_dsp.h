@@ -1,5 +1,7 @@
 /* The DSP extension's instructions as functions, with the same arithmetic in plain C elsewhere.
- * TM_DSP_ASM is defined where the assembly of src/dsp is compiled; all else runs its C twins.
+ * TM_DSP_ASM is defined where the assembly of src/dsp is compiled; all else runs its C twins. The
+ * assembly uses all registers, so that it needs a compiler that optimises and keeps no frame
+ * pointer: with -fno-omit-frame-pointer define TM_NO_ASM.
  */
 #ifndef TM_DSP_H
 #define TM_DSP_H
@@ -7,7 +9,8 @@
 #include <stdint.h>
 #include <string.h>
 
-#if defined(__ARM_FEATURE_DSP) && defined(__GNUC__) && !defined(__clang__)
+#if defined(__ARM_FEATURE_DSP) && defined(__GNUC__) && !defined(__clang__) && \
+    defined(__OPTIMIZE__) && !defined(TM_NO_ASM)
 #define TM_DSP_ASM
 #endif
 

@@ -1,5 +1,5 @@
 /* What the kernels for MVE (Helium) share.
- * TM_MVE_ASM is defined where their assembly is compiled; all else runs the C twins.
+ * TM_MVE_ASM is defined where their assembly is compiled; all else runs the C twins (see tm_dsp.h).
  */
 #ifndef TM_MVE_H
 #define TM_MVE_H
@@ -10,7 +10,8 @@
 
 #include "tm_rescale.h"
 
-#if defined(__ARM_FEATURE_MVE) && defined(__GNUC__) && !defined(__clang__)
+#if defined(__ARM_FEATURE_MVE) && defined(__GNUC__) && !defined(__clang__) && \
+    defined(__OPTIMIZE__) && !defined(TM_NO_ASM)
 #define TM_MVE_ASM
 #endif
 
@@ -29,7 +30,7 @@ static inline void tm_mve_copy(int8_t *to, const int8_t *from, int32_t count) {
       "vstrb.8 q0, [%[to]], #16\n\t"
       "letp lr, 1b\n"
       "2:\n\t"
-      : [to] "+r"(to), [from] "+r"(from)
+      : [to] "+&r"(to), [from] "+&r"(from)
       : [count] "r"(count)
       : "lr", "q0", "memory");
 #else
@@ -47,7 +48,7 @@ static inline void tm_mve_fill(int8_t *to, int8_t value, int32_t count) {
       "vstrb.8 q0, [%[to]], #16\n\t"
       "letp lr, 1b\n"
       "2:\n\t"
-      : [to] "+r"(to)
+      : [to] "+&r"(to)
       : [count] "r"(count), [value] "r"(value)
       : "lr", "q0", "memory");
 #else
@@ -68,7 +69,7 @@ static inline void tm_mve_copy2(int8_t *to0, const int8_t *from0, int8_t *to1, c
       "vstrb.8 q1, [%[to1]], #16\n\t"
       "letp lr, 1b\n"
       "2:\n\t"
-      : [to0] "+r"(to0), [from0] "+r"(from0), [to1] "+r"(to1), [from1] "+r"(from1)
+      : [to0] "+&r"(to0), [from0] "+&r"(from0), [to1] "+&r"(to1), [from1] "+&r"(from1)
       : [count] "r"(count)
       : "lr", "q0", "q1", "memory");
 #else

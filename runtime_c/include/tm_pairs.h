@@ -16,7 +16,8 @@
 
 #include "tm_rescale.h"
 
-#if defined(__thumb2__) && defined(__GNUC__) && !defined(__clang__) && defined(__OPTIMIZE__)
+#if defined(__thumb2__) && defined(__GNUC__) && !defined(__clang__) && defined(__OPTIMIZE__) && \
+    !defined(TM_NO_ASM)
 #define TM_PAIRS_ASM
 #endif
 
@@ -120,7 +121,8 @@ static inline void tm_halves_split(uint32_t sum, uint32_t high, int32_t *first, 
   *first = (int32_t)(sum - (high << 16));
 }
 
-#if defined(__riscv_mul) && defined(__GNUC__)
+#if defined(__riscv_mul) && __riscv_xlen == 32 && !defined(__riscv_32e) && !defined(__riscv_e) && \
+    defined(__GNUC__) && !defined(TM_NO_ASM)
 /* Two taps of two pixels and four channels. */
 #define TM_HALVES_WORD(x, y, w, v, sum, high) \
   "mul a6, " x ", " w                         \
@@ -171,9 +173,9 @@ static TM_PAIRS_INLINE void tm_halves_4x2(const uint32_t *w, const int8_t *x0, c
           "addi %[x1], %[x1], 4\n\t"
           "addi %[w], %[w], 32\n\t"
           "bne %[x0], %[end], 1b\n\t"
-          : [s00] "+r"(s00), [s01] "+r"(s01), [s10] "+r"(s10), [s11] "+r"(s11), [h00] "+r"(h00),
-            [h01] "+r"(h01), [h10] "+r"(h10), [h11] "+r"(h11), [x0] "+r"(x0), [x1] "+r"(x1),
-            [w] "+r"(w)
+          : [s00] "+&r"(s00), [s01] "+&r"(s01), [s10] "+&r"(s10), [s11] "+&r"(s11), [h00] "+&r"(h00),
+            [h01] "+&r"(h01), [h10] "+&r"(h10), [h11] "+&r"(h11), [x0] "+&r"(x0), [x1] "+&r"(x1),
+            [w] "+&r"(w)
           : [end] "r"(end), [half] "r"(0x8000)
           : "t0", "t1", "t2", "t3", "t4", "t5", "t6", "a5", "a6", "a7", "memory");
     }

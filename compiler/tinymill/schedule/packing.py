@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..errors import UnsupportedOp
 from ..ir import KernelCall, Param, Table
 from .call_facts import CallFacts
 from .rescaling import Rescaling
@@ -54,6 +55,8 @@ def by_block(facts: CallFacts, found: Rescaling, block: int) -> tuple[Rescaling,
     channels = np.arange(len(facts.sums.bias))
     owner = channels // group_out * blocks + channels % group_out // block
     chosen = np.unique(owner[found.exceptions])
+    if chosen[-1] >= INT16_MAX:
+        raise UnsupportedOp(f"{len(channels)} channels, some of them exceptions of rescaling")
     void = np.isin(owner, chosen)
     fields = ("up", "nudge", "multiplier", "offset", "correction")
     found = replace(

@@ -318,7 +318,9 @@ def _fit(
         nudges = -(((terms << 32) - floor) // factor[:, None])
         nudges = np.where((floor <= terms << 32) & (terms << 32 < ceiling), 0, nudges)
         sums = (terms << 32) + nudges * factor[:, None]
-        fits = (floor <= sums) & (sums < ceiling) & (np.abs(nudges) < 1 << 20)
+        # what is multiplied has to stay a number of 32 bits
+        within = ((high << shift) + nudges <= INT32) & ((low << shift) + nudges >= -INT32)
+        fits = (floor <= sums) & (sums < ceiling) & within
         found = fits.any(axis=1)
         choice = fits.argmax(axis=1)
         done, rows = waiting[found], np.flatnonzero(found)

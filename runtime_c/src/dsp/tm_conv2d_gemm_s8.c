@@ -46,7 +46,7 @@ static TM_INLINE uint32_t *tm_gemm_widen(const int8_t *p0, const int8_t *p1, con
         "sxtb16 r9, r9, ror #8\n\t"
         "sxtb16 r10, r10, ror #8\n\t"
         "stm %[to]!, {r4, r5, r6, r8, r9, r10}\n\t"
-        : [p0] "+r"(p0), [p1] "+r"(p1), [p2] "+r"(p2), [to] "+r"(to)
+        : [p0] "+&r"(p0), [p1] "+&r"(p1), [p2] "+&r"(p2), [to] "+&r"(to)
         :
         : "r4", "r5", "r6", "r8", "r9", "r10", "memory");
     --quads;
@@ -77,7 +77,7 @@ static TM_INLINE uint32_t *tm_gemm_widen(const int8_t *p0, const int8_t *p1, con
         "stm %[to]!, {r4, r5, r6, r8, r9, r10}\n\t"
         "cmp %[p0], %[end]\n\t"
         "bne 1b\n\t"
-        : [p0] "+r"(p0), [p1] "+r"(p1), [p2] "+r"(p2), [to] "+r"(to)
+        : [p0] "+&r"(p0), [p1] "+&r"(p1), [p2] "+&r"(p2), [to] "+&r"(to)
         : [end] "r"(end)
         : "r4", "r5", "r6", "r8", "r9", "r10", "memory", "cc");
   }
@@ -583,7 +583,8 @@ static tm_status TM_INSTANCE(tm_conv2d_gemm_s8)(const tm_conv2d_s8_params *p, co
   job.limits.lo = p->lo;
   job.limits.hi = p->hi;
   if (step == p->in_c && p->stride_h == 1 && p->kernel_h == 1 && p->kernel_w == 1 &&
-      p->out_w == p->in_w && p->pad_top == 0 && in->ring == in->rows && out->ring == out->rows) {
+      p->out_w == p->in_w && p->pad_top == 0 && p->pad_left == 0 && part->row1 <= in->rows &&
+      in->ring == in->rows && out->ring == out->rows) {
     /* pixel by pixel: all rows are one */
     width = left;
     in_w = left;
@@ -669,7 +670,9 @@ static tm_status TM_INSTANCE(tm_conv2d_gemm_s8)(const tm_conv2d_s8_params *p, co
             if (TM_GEMM_IN_C || exceptional || c0 != 0 || c1 != 2) {
               TM_INSTANCE(tm_gemm_block)(p, job.weights, patch, pairs, &job.to, first + 2 * b, c0,
                                          c1, exceptional);
-              exceptions += exceptional;
+              if (exceptional) {
+                ++exceptions;
+              }
               ++b;
               continue;
             }

@@ -304,7 +304,9 @@ static tm_status TM_INSTANCE(tm_dense_quads_s8)(const tm_dense_s8_params *p, con
       }
 #endif
       TM_INSTANCE(tm_dense_block)(p, in, stream, out + 4 * b, 4 * b, exceptional);
-      exceptions += exceptional;
+      if (exceptional) {
+        ++exceptions;
+      }
       ++b;
     }
     in += p->depth;

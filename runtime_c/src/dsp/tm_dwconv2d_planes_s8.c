@@ -16,7 +16,7 @@
  *                      low half of a word and for those that begin at the high half.
  *
  * Scratch: for each of four channels (or fewer, if there are no four) the input rows of
- * p->plane_lines output rows, in words of two elements. Output rows are written planes_rows at
+ * p->plane_lines output rows, in words of two elements. Output rows are written plane_rows at
  * a time, all of them where rows run along the height. */
 #include <stddef.h>
 #include <string.h>

@@ -210,7 +210,7 @@ static inline void tm_mve_patches(int8_t *to0, int8_t *to1, const int8_t *from0,
         "add %[to0], %[run]\n\t"
         "add %[to1], %[run]\n\t"
         "le lr, 1b\n\t"
-        : [to0] "+r"(to0), [from0] "+r"(from0), [to1] "+r"(to1), [from1] "+r"(from1)
+        : [to0] "+&r"(to0), [from0] "+&r"(from0), [to1] "+&r"(to1), [from1] "+&r"(from1)
         : [pitch] "r"(pitch), [run] "r"(run), [rows] "r"(rows)
         : "lr", "q0", "q1", "memory");
     return;
@@ -356,7 +356,7 @@ static void tm_mve_gemm_rows(const tm_mve_gemm *gemm, const tm_rows *in, const t
   int32_t rows = 1;
   if (p->stride_h == 1 && p->stride_w == 1 && in->ring == in->rows && out->ring == out->rows &&
       in->row_bytes == p->out_w * p->in_c && out->row_bytes == p->out_w * p->out_c) {
-    rows = row1 - row0;
+    rows = (row1 < in->rows ? row1 : in->rows) - row0;
   }
   for (int32_t oy = row0; oy < row1; oy += rows) {
     if (oy * p->stride_h >= in->rows) {

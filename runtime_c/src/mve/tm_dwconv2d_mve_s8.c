@@ -78,7 +78,7 @@ static void tm_dw_words(int8_t *to, const int8_t *const row[4], int32_t count) {
         "vst42.8 {q0, q1, q2, q3}, [%[to]]\n\t"
         "vst43.8 {q0, q1, q2, q3}, [%[to]]!\n\t"
         "le lr, 1b\n\t"
-        : [to] "+r"(end), [r0] "+r"(r0), [r1] "+r"(r1), [r2] "+r"(r2), [r3] "+r"(r3)
+        : [to] "+&r"(end), [r0] "+&r"(r0), [r1] "+&r"(r1), [r2] "+&r"(r2), [r3] "+&r"(r3)
         : [whole] "r"(whole)
         : "lr", "q0", "q1", "q2", "q3", "memory");
   }
@@ -114,7 +114,7 @@ static void tm_dw_block_words(int8_t *to, const int8_t *const row[4], int32_t co
         "vst42.8 {q0, q1, q2, q3}, [%[to]]\n\t"
         "vst43.8 {q0, q1, q2, q3}, [%[to]]!\n\t"
         "le lr, 1b\n\t"
-        : [to] "+r"(to), [r0] "+r"(r0), [r1] "+r"(r1), [r2] "+r"(r2), [r3] "+r"(r3)
+        : [to] "+&r"(to), [r0] "+&r"(r0), [r1] "+&r"(r1), [r2] "+&r"(r2), [r3] "+&r"(r3)
         : [whole] "r"(block / 16)
         : "lr", "q0", "q1", "q2", "q3", "memory");
     r0 += skip;
@@ -457,7 +457,7 @@ static void TM_INSTANCE(tm_dw_channels)(const tm_dw_map *map, const int8_t *x,
 /* Channels of `x` for `count` outputs that lie `pixel` bytes apart. */
 static
 #if defined(TM_MVE_ASM)
-    __attribute__((noinline))
+    __attribute__((noinline, optimize("O2"))) /* -Os finds no registers for the assembly */
 #endif
     void TM_INSTANCE(tm_dw_channels)(const tm_dw_map *map, const int8_t *x, const int32_t *stream,
                                      int8_t *y, int32_t pixel, int32_t count, int32_t step) {

@@ -46,15 +46,17 @@ static inline int8_t *tm_pairs_bytes(int8_t *to, const int8_t *from, int32_t len
  * by side and inside the map, all of them at once. */
 static inline void tm_pairs_copy(const tm_conv2d_s8_params *p, const tm_rows *in, int32_t iy,
                                  int32_t ix, int32_t offset, int32_t joined, int8_t *to) {
+  /* a map without a pad row is never left */
+  const int8_t *const pad = (const int8_t *)(in->pad == NULL ? in->base : in->pad);
   for (int32_t ky = 0; ky < p->kernel_h; ++ky, iy += p->dilation_h) {
-    const int8_t *row = (const int8_t *)tm_row(in, iy);
+    const int8_t *row = iy < 0 || iy >= in->rows ? pad : (const int8_t *)tm_row(in, iy);
     if (joined && ix >= 0 && ix + p->kernel_w <= p->in_w) {
       const int32_t length = p->kernel_w * p->in_c;
       to = tm_pairs_bytes(to, row + ix * p->in_c, length);
       continue;
     }
     for (int32_t kx = 0, x = ix; kx < p->kernel_w; ++kx, x += p->dilation_w) {
-      const int8_t *from = x < 0 || x >= p->in_w ? (const int8_t *)in->pad : row + x * p->in_c;
+      const int8_t *from = x < 0 || x >= p->in_w ? pad : row + x * p->in_c;
       to = tm_pairs_bytes(to, from + offset, p->group_in);
     }
   }
@@ -353,7 +355,8 @@ static tm_status TM_INSTANCE(tm_conv2d_pairs_s8)(const tm_conv2d_s8_params *p, c
     for (int32_t g = 0; g < groups; ++g) {
       const int8_t *x[2];
       for (int32_t t = 0; t < TM_BLOCK / 2; ++t) {
-        if (inside) {
+        /* without scratch all are inside, which the compiler can't know */
+        if (inside || spare == NULL) {
           x[t] = (const int8_t *)tm_row(in, iy[t]) + ix[t] * p->in_c + g * p->group_in;
         } else {
           x[t] = spare + t * patch;
