@@ -29,57 +29,41 @@
 
 enum { TM_GEMM_UNROLL = 8 };
 
+/* clang-format off */
+/* Four bytes of the runs of three pixels. */
+#define TM_GEMM_FOUR_BYTES                     \
+  "ldr r8, [%[p0]], #4\n\t"                    \
+  "ldr r9, [%[p1]], #4\n\t"                    \
+  "ldr r10, [%[p2]], #4\n\t"                   \
+  "sxtb16 r4, r8\n\t"                          \
+  "sxtb16 r5, r9\n\t"                          \
+  "sxtb16 r6, r10\n\t"                         \
+  "sxtb16 r8, r8, ror #8\n\t"                  \
+  "sxtb16 r9, r9, ror #8\n\t"                  \
+  "sxtb16 r10, r10, ror #8\n\t"                \
+  "stm %[to]!, {r4, r5, r6, r8, r9, r10}\n\t"
+/* clang-format on */
+
 /* Widens four bytes at a time of the runs at p0, p1, p2 into words of the three pixels; returns
  * the end of what it wrote. */
 static TM_INLINE uint32_t *tm_gemm_widen(const int8_t *p0, const int8_t *p1, const int8_t *p2,
                                          int32_t quads, uint32_t *to) {
 #if defined(TM_DSP_ASM)
   if (quads & 1) {
-    __asm__ volatile(
-        "ldr r8, [%[p0]], #4\n\t"
-        "ldr r9, [%[p1]], #4\n\t"
-        "ldr r10, [%[p2]], #4\n\t"
-        "sxtb16 r4, r8\n\t"
-        "sxtb16 r5, r9\n\t"
-        "sxtb16 r6, r10\n\t"
-        "sxtb16 r8, r8, ror #8\n\t"
-        "sxtb16 r9, r9, ror #8\n\t"
-        "sxtb16 r10, r10, ror #8\n\t"
-        "stm %[to]!, {r4, r5, r6, r8, r9, r10}\n\t"
-        : [p0] "+&r"(p0), [p1] "+&r"(p1), [p2] "+&r"(p2), [to] "+&r"(to)
-        :
-        : "r4", "r5", "r6", "r8", "r9", "r10", "memory");
+    __asm__ volatile(TM_GEMM_FOUR_BYTES
+                     : [p0] "+&r"(p0), [p1] "+&r"(p1), [p2] "+&r"(p2), [to] "+&r"(to)
+                     :
+                     : "r4", "r5", "r6", "r8", "r9", "r10", "memory");
     --quads;
   }
   if (quads != 0) {
     const int8_t *end = p0 + 4 * quads;
-    __asm__ volatile(
-        "1:\n\t"
-        "ldr r8, [%[p0]], #4\n\t"
-        "ldr r9, [%[p1]], #4\n\t"
-        "ldr r10, [%[p2]], #4\n\t"
-        "sxtb16 r4, r8\n\t"
-        "sxtb16 r5, r9\n\t"
-        "sxtb16 r6, r10\n\t"
-        "sxtb16 r8, r8, ror #8\n\t"
-        "sxtb16 r9, r9, ror #8\n\t"
-        "sxtb16 r10, r10, ror #8\n\t"
-        "stm %[to]!, {r4, r5, r6, r8, r9, r10}\n\t"
-        "ldr r8, [%[p0]], #4\n\t"
-        "ldr r9, [%[p1]], #4\n\t"
-        "ldr r10, [%[p2]], #4\n\t"
-        "sxtb16 r4, r8\n\t"
-        "sxtb16 r5, r9\n\t"
-        "sxtb16 r6, r10\n\t"
-        "sxtb16 r8, r8, ror #8\n\t"
-        "sxtb16 r9, r9, ror #8\n\t"
-        "sxtb16 r10, r10, ror #8\n\t"
-        "stm %[to]!, {r4, r5, r6, r8, r9, r10}\n\t"
-        "cmp %[p0], %[end]\n\t"
-        "bne 1b\n\t"
-        : [p0] "+&r"(p0), [p1] "+&r"(p1), [p2] "+&r"(p2), [to] "+&r"(to)
-        : [end] "r"(end)
-        : "r4", "r5", "r6", "r8", "r9", "r10", "memory", "cc");
+    __asm__ volatile("1:\n\t" TM_GEMM_FOUR_BYTES TM_GEMM_FOUR_BYTES
+                     "cmp %[p0], %[end]\n\t"
+                     "bne 1b\n\t"
+                     : [p0] "+&r"(p0), [p1] "+&r"(p1), [p2] "+&r"(p2), [to] "+&r"(to)
+                     : [end] "r"(end)
+                     : "r4", "r5", "r6", "r8", "r9", "r10", "memory", "cc");
   }
 #else
   for (; quads != 0; --quads) {
