@@ -19,7 +19,7 @@ from conftest import need_tool
 from kernel_cases import FAMILIES, Case
 from kernel_harness import FORMS, Batch, Target, run_on_board, run_on_host
 from tinymill.boards import Board, load_board
-from tinymill.schedule.kernels import Kernel
+from tinymill.schedule.kernels import Kernel, kernel_table
 
 pytestmark = pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
 
@@ -108,6 +108,17 @@ def on_host(cases: Iterable[Case], target: Target, folder: Path) -> dict[Case, s
         batch.add(case, forms_of(number, LONG))
     run_on_host(batch, folder)
     return batch.problems()
+
+
+def test_every_kernel_for_some_core_is_served() -> None:
+    """The drawn cases reach each kernel that is written for certain cores."""
+    waiting = {kernel.name for kernel in kernel_table() if kernel.folder != "generic"}
+    for family in FAMILIES:
+        for case in draw_cases(family, DRAWS[0]):
+            waiting -= {target.kernel_of(case).name for target in TARGETS.values()}
+        if not waiting:
+            break
+    assert not waiting
 
 
 @pytest.mark.parametrize("target", TARGETS)

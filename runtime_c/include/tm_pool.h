@@ -78,6 +78,34 @@ static inline tm_pool_taps tm_pool_window(int32_t oy, int32_t ox, int32_t in_h, 
   return taps;
 }
 
+/* The sum of channel c over a window. */
+static inline int32_t tm_pool_sum(const tm_rows *in, const tm_pool_taps *taps, int32_t channels,
+                                  int32_t c) {
+  int32_t sum = 0;
+  for (int32_t iy = taps->y0; iy < taps->y1; ++iy) {
+    const int8_t *x = (const int8_t *)tm_row(in, iy) + taps->x0 * channels + c;
+    for (int32_t ix = taps->x0; ix < taps->x1; ++ix) {
+      sum += *x;
+      x += channels;
+    }
+  }
+  return sum;
+}
+
+/* The output of maximum pooling for channel c of a window. */
+static inline int8_t tm_maxpool_one(const tm_maxpool_s8_params *p, const tm_rows *in,
+                                    const tm_pool_taps *taps, int32_t c) {
+  int32_t most = p->lo;
+  for (int32_t iy = taps->y0; iy < taps->y1; ++iy) {
+    const int8_t *x = (const int8_t *)tm_row(in, iy) + taps->x0 * p->channels + c;
+    for (int32_t ix = taps->x0; ix < taps->x1; ++ix) {
+      most = *x > most ? *x : most;
+      x += p->channels;
+    }
+  }
+  return (int8_t)(most > p->hi ? p->hi : most);
+}
+
 /* The output of a window from sum x over the `inside` values in the map; line: its place. */
 static inline int8_t tm_avgpool_line_one(const tm_avgpool_line_s8_params *p, int32_t sum,
                                          int32_t inside, int32_t line) {

@@ -27,14 +27,7 @@ static tm_status tm_avgpool_words_s8(const tm_avgpool_line_s8_params *p, const t
         to[3] = tm_avgpool_line_one(p, tm_high16(sums.odd), inside, line);
       }
       for (; c < part->channel1; ++c) {
-        int32_t sum = 0;
-        for (int32_t iy = taps.y0; iy < taps.y1; ++iy) {
-          const int8_t *x = (const int8_t *)tm_row(in, iy) + taps.x0 * p->channels + c;
-          for (int32_t ix = 0; ix < wide; ++ix) {
-            sum += *x;
-            x += p->channels;
-          }
-        }
+        const int32_t sum = tm_pool_sum(in, &taps, p->channels, c);
         y[ox * p->channels + c] = tm_avgpool_line_one(p, sum, inside, line);
       }
     }

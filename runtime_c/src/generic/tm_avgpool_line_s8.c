@@ -13,14 +13,7 @@ static tm_status tm_avgpool_line_s8(const tm_avgpool_line_s8_params *p, const tm
       const int32_t inside = (taps.y1 - taps.y0) * wide;
       const int32_t line = (p->count_padding ? p->window_h * p->window_w : inside) - p->least;
       for (int32_t c = part->channel0; c < part->channel1; ++c) {
-        int32_t sum = 0;
-        for (int32_t iy = taps.y0; iy < taps.y1; ++iy) {
-          const int8_t *x = (const int8_t *)tm_row(in, iy) + taps.x0 * p->channels + c;
-          for (int32_t ix = 0; ix < wide; ++ix) {
-            sum += *x;
-            x += p->channels;
-          }
-        }
+        const int32_t sum = tm_pool_sum(in, &taps, p->channels, c);
         y[ox * p->channels + c] = tm_avgpool_line_one(p, sum, inside, line);
       }
     }

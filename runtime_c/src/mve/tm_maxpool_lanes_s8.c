@@ -27,15 +27,7 @@ static tm_status tm_maxpool_lanes_s8(const tm_maxpool_s8_params *p, const tm_row
       }
 #else
       for (; c < part->channel1; ++c) {
-        int32_t most = p->lo;
-        for (int32_t iy = taps.y0; iy < taps.y1; ++iy) {
-          const int8_t *x = (const int8_t *)tm_row(in, iy) + taps.x0 * p->channels + c;
-          for (int32_t ix = taps.x0; ix < taps.x1; ++ix) {
-            most = *x > most ? *x : most;
-            x += p->channels;
-          }
-        }
-        y[ox * p->channels + c] = (int8_t)(most > p->hi ? p->hi : most);
+        y[ox * p->channels + c] = tm_maxpool_one(p, in, &taps, c);
       }
 #endif
     }
