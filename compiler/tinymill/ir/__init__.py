@@ -5,13 +5,16 @@ from .graph import Graph, Node, Port
 from .interpret import interpret
 from .op import (
     POINT,
+    SAME_ROW,
     Example,
     Flat,
     KernelCall,
     Op,
     Operand,
     Param,
+    Reading,
     Rows,
+    RowTable,
     Table,
     Types,
     Window,
@@ -23,6 +26,7 @@ from .verify import verify
 
 __all__ = [
     "POINT",
+    "SAME_ROW",
     "DType",
     "Example",
     "FixedPoint",
@@ -37,7 +41,9 @@ __all__ = [
     "Param",
     "Port",
     "Quant",
+    "Reading",
     "Rescale",
+    "RowTable",
     "Rows",
     "Table",
     "TensorType",

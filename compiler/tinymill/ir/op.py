@@ -38,8 +38,34 @@ class Window:
     dilation: int
     pad: int
 
+    def spans(self, outputs: int, inputs: int) -> tuple[np.ndarray, np.ndarray]:
+        """For each output row the first input row that it or a later one reads, and the row
+        behind the last one that it or an earlier one reads; both within [0, inputs]."""
+        first = np.arange(outputs, dtype=np.int64) * self.stride - self.pad
+        last = first + (self.kernel - 1) * self.dilation + 1
+        return np.clip(first, 0, inputs), np.clip(last, 0, inputs)
+
 
 POINT = Window(kernel=1, stride=1, dilation=1, pad=0)
+SAME_ROW = Window(kernel=1, stride=1, dilation=1, pad=0)
+
+
+@dataclass(frozen=True)
+class RowTable:
+    """The rows of an input that output row y reads: first[y] up to, without, last[y]."""
+
+    first: tuple[int, ...]
+    last: tuple[int, ...]
+
+    def spans(self, outputs: int, inputs: int) -> tuple[np.ndarray, np.ndarray]:
+        """As ``Window.spans``."""
+        first = np.minimum.accumulate(np.array(self.first, np.int64)[::-1])[::-1]
+        last = np.maximum.accumulate(np.array(self.last, np.int64))
+        return np.clip(first, 0, inputs), np.clip(last, 0, inputs)
+
+
+Reading = Window | RowTable
+"""Which rows of an input the rows of the output read."""
 
 
 @dataclass(frozen=True)
@@ -163,11 +189,13 @@ class Op(ABC):
         """Multiply-accumulates of one run."""
         return 0
 
-    def windows(self, types: Types) -> tuple[Window | None, ...]:
-        """For each input, the rows one output row reads; None: all of it.
+    def windows(self, types: Types) -> tuple[Reading | None, ...]:
+        """For each input, the rows that a row of any output reads; None: all of it.
 
         Rows are those of axis 1 of NHWC maps; ``POINT`` at any rank means that output
-        element i reads element i of this input and no other.
+        element i reads element i of this input and no other, ``SAME_ROW`` that row y reads
+        row y. An op whose inputs are all None or read so must give the right ``kernel`` for
+        types of a single row.
         """
         return (None,) * len(types.inputs)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ..ir import POINT, Graph, Node, Window
+import numpy as np
+
+from ..ir import POINT, Graph, Node, Reading
 from .plan import Buffer, Overlay, Step
 
 ALIGN = 4
@@ -104,7 +106,7 @@ def overlays_of(
     return tuple(Overlay(source, output, lag) for (source, output), lag in found.items())
 
 
-def _lag(graph: Graph, node: Node, value: str, window: Window, rows: int) -> int:
+def _lag(graph: Graph, node: Node, value: str, window: Reading, rows: int) -> int:
     """Bytes by which the output must start below the input so that no unread byte is lost.
 
     Row y of the output ends before the first input row that step y or a later one reads:
@@ -122,10 +124,10 @@ def _lag(graph: Graph, node: Node, value: str, window: Window, rows: int) -> int
     )
     if source.shape[0] != 1:
         return source.bytes + output.bytes
-    lag = 0
-    for y in range(output.shape[1]):
-        first = min(max(0, y * window.stride - window.pad), source.shape[1])
-        lag = max(lag, min(y + rows, output.shape[1]) * out_row - first * in_row)
+    height = output.shape[1]
+    first, _ = window.spans(height, source.shape[1])
+    written = np.minimum(np.arange(height) + rows, height)
+    lag = max(0, int((written * out_row - first * in_row).max()))
     return -(-lag // ALIGN) * ALIGN
 
 
