@@ -33,13 +33,11 @@ from .ops.quantization import Quantize
 from .passes import pipeline, run_passes
 from .project import PLAN, read_plan, write_project
 from .samples import PATTERN, End, frames_of, outputs_of
-from .schedule import Optimize, Plan, check_budget
+from .schedule import Goal, Optimize, Plan, check_budget
 from .schedule import plan as plan_graph
 
 Io = Literal["quantized", "float"]
 Requant = Literal["exact", "fixed"]
-Goal = Literal["min-time"]
-"""What the planner strives for."""
 LONGEST = 1e6
 """Seconds that a run can be given; the system's own timers end not far beyond."""
 MOST_RAM = (1 << 31) - 1
@@ -241,6 +239,7 @@ def compile(
     plan: Goal = "min-time",
     shapes: Mapping[str, Sequence[int]] | None = None,
     keep_inputs: bool = False,
+    stream_input: bool = False,
     name: str | None = None,
     dump_passes: str | Path | None = None,
 ) -> Compiled:
@@ -261,7 +260,10 @@ def compile(
     source = Path(model)
     dump = None if dump_passes is None else Path(dump_passes)
     graph = _lowered(read_model(source, shapes=shapes), io, requant, dump)
-    found = plan_graph(graph, board.features, keep_inputs=keep_inputs, optimize=optimize)
+    found = plan_graph(
+        graph, board.features, keep_inputs=keep_inputs, optimize=optimize, goal=plan,
+        stream_input=stream_input,
+    )  # fmt: skip
     _check_budgets(found, board)
     prefix = c_name(name or source.stem)
     facts = facts_of(found, prefix)
@@ -272,6 +274,7 @@ def compile(
     options = {
         "weights_bytes": weights, "widened_bytes": found.widened_bytes, "io": io,
         "requant": requant, "optimize": optimize, "plan": plan, "keep_inputs": keep_inputs,
+        "stream_input": stream_input,
     }  # fmt: skip
     files[PLAN] = _describe(found, board, prefix, source.name, options)
     compiled = Compiled(prefix, board, found, dict(sorted(files.items())))
@@ -313,12 +316,10 @@ def _describe(found: Plan, board: Board, name: str, source: str, options: Mappin
             "inputs": [str(graph.type(v)) for v in step.node.inputs if v],
             "outputs": [str(graph.type(v)) for v in step.node.outputs],
             "macs": step.node.op.macs(graph.node_types(step.node)),
-            "arena": max(
-                (found.placement.offsets[b.name] + b.size for b in found.live_at(index)),
-                default=0,
-            ),
+            "arena": found.top_at(index),
         }
-        for index, step in enumerate(found.steps)
+        for index, segment in enumerate(found.segments)
+        for step in segment.steps
     ]
     buffers = [
         {
@@ -326,6 +327,7 @@ def _describe(found: Plan, board: Board, name: str, source: str, options: Mappin
             "values": list(buffer.values),
             "offset": found.placement.offsets[buffer.name],
             "size": buffer.size,
+            "rows": buffer.rows,
             "first": buffer.first,
             "last": buffer.last,
         }
@@ -380,6 +382,7 @@ def run(
     plan: Goal | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
     keep_inputs: bool = False,
+    stream_input: bool = False,
     layers: bool = True,
     cycles: bool = False,
     cc: str | None = None,
@@ -406,7 +409,7 @@ def run(
         board = _board_of(target, description, path)
         _check_options(
             description, path, io=io, requant=requant, optimize=optimize, plan=plan,
-            keep_inputs=keep_inputs or None,
+            keep_inputs=keep_inputs or None, stream_input=stream_input or None,
         )  # fmt: skip
         if shapes:
             raise InvalidInput("was compiled with its shapes", at=str(path))
@@ -417,7 +420,7 @@ def run(
     compiled = compile(
         path, target="host" if target is None else target, io=io or "quantized",
         requant=requant or "exact", optimize=optimize or "time", plan=plan or "min-time",
-        shapes=shapes, keep_inputs=keep_inputs,
+        shapes=shapes, keep_inputs=keep_inputs, stream_input=stream_input,
     )  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="tinymill-") as name:
         folder = Path(name) / "project"

@@ -65,6 +65,7 @@ class Goal(StrEnum):
     """What the planner strives for."""
 
     min_time = "min-time"
+    min_ram = "min-ram"
 
 
 Model = Annotated[Path, typer.Argument(help="an .onnx or .tflite file", show_default=False)]
@@ -116,6 +117,13 @@ Keep = Annotated[
     bool, typer.Option("--keep-inputs", help="a run leaves the inputs' bytes as they are")
 ]
 
+Stream = Annotated[
+    bool,
+    typer.Option(
+        "--stream-input", help="the input comes row by row (push_rows) and is never held whole"
+    ),
+]
+
 
 @app.command()
 def inspect(model: Model, shape: Shape = None, as_json: Json = False) -> None:
@@ -154,6 +162,7 @@ def compile_command(
     plan: GoalOption = Goal.min_time,
     shape: Shape = None,
     keep_inputs: Keep = False,
+    stream_input: Stream = False,
     name: Annotated[
         str | None, typer.Option("--name", help="prefix of all C names [default: the file's name]")
     ] = None,
@@ -168,7 +177,8 @@ def compile_command(
     compiled = api.compile(
         model, target=target, output=output, io=io.value, requant=requant.value,
         optimize=optimize.value, plan=plan.value,
-        shapes=_shapes(shape), keep_inputs=keep_inputs, name=name, dump_passes=dump_passes,
+        shapes=_shapes(shape), keep_inputs=keep_inputs,
+        stream_input=stream_input, name=name, dump_passes=dump_passes,
     )  # fmt: skip
     found = compiled.forecast()
     if as_json:
@@ -207,6 +217,7 @@ def run_command(
     plan: RunGoal = None,
     shape: Shape = None,
     keep_inputs: Keep = False,
+    stream_input: Stream = False,
     labels: Annotated[
         Path | None, typer.Option("--labels", help="a name for each class, one a line")
     ] = None,
@@ -240,8 +251,9 @@ def run_command(
             model, target=target, input=inputs, io=None if io is None else io.value,
             requant=None if requant is None else requant.value,
             optimize=None if optimize is None else optimize.value,
-            plan=None if plan is None else "min-time",
-            shapes=_shapes(shape), keep_inputs=keep_inputs, layers=layers, cycles=cycles, cc=cc,
+            plan=None if plan is None else plan.value,
+            shapes=_shapes(shape), keep_inputs=keep_inputs,
+            stream_input=stream_input, layers=layers, cycles=cycles, cc=cc,
             sanitize=sanitize, mean=mean, std=std, resize=resize, timeout=timeout,
         )  # fmt: skip
     if output is not None:

@@ -72,20 +72,50 @@ void tm_print_indexed(const char *name, uint32_t index, uint64_t value) {
   tm_port_print("\n");
 }
 
-/* Reads one frame; false at the end of the file. */
-static bool read_frame(void) {
+static void stop_inside_a_frame(void) {
+  tm_port_print("error the input ends inside a frame\n");
+  tm_port_exit(1);
+}
+
+#if defined(TM_MODEL_INPUT_ROWS)
+static tm_status push_row(tm_model_context *model) {
+  return tm_model_push_rows(model, NULL, 1);
+}
+
+/* Reads one frame row by row, each straight to its place, and runs the model on it; false at the
+ * end of the file. */
+static bool run_frame(tm_status *status) {
+  for (int32_t row = 0; row < TM_MODEL_INPUT_ROWS && *status == TM_OK; ++row) {
+    const size_t found = tm_port_read(tm_model_input_row(&context), TM_MODEL_INPUT_ROW_BYTES);
+    if (found == 0 && row == 0) {
+      return false;
+    }
+    if (found != TM_MODEL_INPUT_ROW_BYTES) {
+      stop_inside_a_frame();
+    }
+    *status = tm_measure_call(push_row, &context);
+  }
+  return true;
+}
+#else
+/* Reads one frame and runs the model on it; false at the end of the file. */
+static bool run_frame(tm_status *status) {
   size_t wanted = 0;
   size_t found = 0;
   for (int index = 0; index < TM_MODEL_INPUT_COUNT; ++index) {
     wanted += tm_model_input_bytes(index);
     found += tm_port_read(tm_model_input(&context, index), tm_model_input_bytes(index));
   }
-  if (found != 0 && found != wanted) {
-    tm_port_print("error the input ends inside a frame\n");
-    tm_port_exit(1);
+  if (found == 0) {
+    return false;
   }
-  return found != 0;
+  if (found != wanted) {
+    stop_inside_a_frame();
+  }
+  *status = tm_measure_call(tm_model_run, &context);
+  return true;
 }
+#endif
 
 int main(void) {
   uint64_t frames = 0;
@@ -95,8 +125,8 @@ int main(void) {
   }
   tm_measure_start(&context);
   tm_status status = tm_model_init(&context, arena, TM_MODEL_ARENA_BYTES);
-  while (status == TM_OK && read_frame()) {
-    status = tm_measure_run(&context);
+  while (status == TM_OK && run_frame(&status)) {
+    tm_measure_end_frame();
     for (int index = 0; index < TM_MODEL_OUTPUT_COUNT; ++index) {
       tm_port_write(tm_model_output(&context, index), tm_model_output_bytes(index));
     }

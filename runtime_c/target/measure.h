@@ -10,8 +10,12 @@ typedef tm_status (*tm_model_call)(tm_model_context *context);
 /* Before the first run: starts the counter, paints the stack, measures its own cost. */
 void tm_measure_start(tm_model_context *context);
 
-/* One inference. The first one is counted; the stack is the peak over all. */
-tm_status tm_measure_run(tm_model_context *context);
+/* An inference, or a part of one. Those of the first frame are counted; the stack is the peak
+ * over all. */
+tm_status tm_measure_call(tm_model_call call, tm_model_context *context);
+
+/* Behind the last call of a frame. */
+void tm_measure_end_frame(void);
 
 /* Prints "stack", "instructions" and "layer" lines, as far as the place can tell them. */
 void tm_measure_report(void);

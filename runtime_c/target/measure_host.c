@@ -11,8 +11,11 @@ void tm_measure_start(tm_model_context *context) {
   (void)context;
 }
 
-tm_status tm_measure_run(tm_model_context *context) {
-  return tm_model_run(context);
+tm_status tm_measure_call(tm_model_call call, tm_model_context *context) {
+  return call(context);
+}
+
+void tm_measure_end_frame(void) {
 }
 
 void tm_measure_report(void) {
@@ -30,6 +33,7 @@ alignas(4096) static uint8_t stack[STACK_BYTES];
 static ucontext_t harness;
 static ucontext_t model;
 
+static tm_model_call called;
 static tm_model_context *running;
 static tm_status status;
 static uintptr_t top; /* the frame that calls the model */
@@ -37,7 +41,7 @@ static size_t peak;
 
 static void enter(void) {
   top = (uintptr_t)__builtin_frame_address(0);
-  status = tm_model_run(running);
+  status = called(running);
 }
 
 static _Noreturn void fail(const char *what) {
@@ -46,13 +50,14 @@ static _Noreturn void fail(const char *what) {
 }
 
 void tm_measure_start(tm_model_context *context) {
-  running = context;
+  (void)context;
   for (size_t index = 0; index < STACK_BYTES; ++index) {
     stack[index] = STACK_PAINT;
   }
 }
 
-tm_status tm_measure_run(tm_model_context *context) {
+tm_status tm_measure_call(tm_model_call call, tm_model_context *context) {
+  called = call;
   running = context;
   if (getcontext(&model) != 0) {
     fail("error the model's stack can't be made\n");
@@ -73,6 +78,9 @@ tm_status tm_measure_run(tm_model_context *context) {
   }
   peak = top - ((uintptr_t)stack + lowest);
   return status;
+}
+
+void tm_measure_end_frame(void) {
 }
 
 void tm_measure_report(void) {

@@ -265,28 +265,35 @@ static __attribute__((noinline)) tm_status count(tm_model_call call, tm_model_co
 tm_status tm_two_stamps(tm_model_context *context);
 void tm_profile(int32_t layer);
 
-static struct stamp layers[TM_MODEL_LAYER_COUNT > 2 ? TM_MODEL_LAYER_COUNT : 2];
-static uint64_t first_layer_cost;
-static uint64_t layer_cost;
+/* Of each layer: instructions between the hook before and the one behind each of its turns. */
+static uint64_t layers[TM_MODEL_LAYER_COUNT > 2 ? TM_MODEL_LAYER_COUNT : 2];
+static struct stamp hook;
+static const struct stamp *from;
+static uint64_t first_turn_cost;
+static uint64_t turn_cost;
 
-/* The model calls this behind each layer. */
+/* The model calls this behind each turn of a layer. What it does between its two stamps is not
+ * counted. */
 void tm_profile(int32_t layer) {
-  take_stamp(&layers[layer]);
+  struct stamp now;
+  take_stamp(&now);
+  layers[layer] += elapsed(from, &now) - (from == &hook ? turn_cost : first_turn_cost);
+  from = &hook;
+  take_stamp(&hook);
 }
 
 static void measure_layer_cost(tm_model_context *context) {
+  from = &before;
   (void)count(tm_two_stamps, context);
-  first_layer_cost = elapsed(&before, &layers[0]) - PROLOGUE_INSTRUCTIONS;
-  layer_cost = elapsed(&layers[0], &layers[1]);
+  first_turn_cost = layers[0] - PROLOGUE_INSTRUCTIONS;
+  turn_cost = layers[1];
+  layers[0] = 0;
+  layers[1] = 0;
 }
 
 static void report_layers(void) {
-  uint64_t cost = first_layer_cost;
-  const struct stamp *from = &before;
   for (uint32_t layer = 0; layer != TM_MODEL_LAYER_COUNT; ++layer) {
-    tm_print_indexed("layer", layer, elapsed(from, &layers[layer]) - cost);
-    from = &layers[layer];
-    cost = layer_cost;
+    tm_print_indexed("layer", layer, layers[layer]);
   }
 }
 
@@ -304,17 +311,25 @@ void tm_measure_start(tm_model_context *context) {
   }
 }
 
-tm_status tm_measure_run(tm_model_context *context) {
+tm_status tm_measure_call(tm_model_call call, tm_model_context *context) {
   if (counted) {
-    return tm_call_on_stack(tm_model_run, context, tm_link_model_stack_top);
+    return tm_call_on_stack(call, context, tm_link_model_stack_top);
   }
-  counted = true;
-  const tm_status status = count(tm_model_run, context);
-  instructions = elapsed(&before, &after) - call_cost;
 #if defined(TM_PROFILE)
-  report_layers();
+  from = &before;
 #endif
+  const tm_status status = count(call, context);
+  instructions += elapsed(&before, &after) - call_cost;
   return status;
+}
+
+void tm_measure_end_frame(void) {
+#if defined(TM_PROFILE)
+  if (!counted) {
+    report_layers();
+  }
+#endif
+  counted = true;
 }
 
 void tm_measure_report(void) {

@@ -138,7 +138,7 @@ size_t tiny_output_bytes(int index) {
 tm_status tiny_run(tiny_context *context) {
   uint8_t *const arena = context->arena;
   tm_status status;
-  if (arena == NULL) {
+  if (context->arena == NULL) {
     return TM_NOT_READY;
   }
 

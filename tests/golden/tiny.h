@@ -52,6 +52,7 @@ size_t tiny_output_bytes(int index);
 /* One inference. */
 tm_status tiny_run(tiny_context *context);
 
+
 #ifdef __cplusplus
 }
 #endif

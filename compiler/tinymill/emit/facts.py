@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import isinf, isnan
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import CompileError
 from ..ir import DType, FixedPoint, Flat, FloatScale, Graph, Operand, Param, Port, Rows, Table
-from ..schedule import Plan, Step
+from ..schedule import Plan, Segment, Step
 
 C_TYPES = {dtype.numpy: dtype.c for dtype in DType}
 LINE = 12
@@ -56,6 +56,33 @@ class StepFacts:
     part: tuple[int, int, int, int] | None
     arguments: tuple[str, ...]
     batch: int
+    row_by_row: bool
+
+
+@dataclass(frozen=True)
+class SegmentFacts:
+    """Steps that take turns, or a single one computed whole (no ``turns``).
+
+    ``turns`` are lines of C initialisers {step, rows, first row}, ``count`` their number.
+    """
+
+    index: int
+    title: str
+    steps: tuple[StepFacts, ...]
+    turns: tuple[str, ...]
+    count: int
+
+
+@dataclass(frozen=True)
+class ArrivalFacts:
+    """An input that comes row by row: where row y goes, and how many turns each row sets free."""
+
+    base: str
+    rows: int
+    row_bytes: int
+    ring: int
+    type: str
+    turns: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -107,10 +134,21 @@ class ModelFacts:
     states: tuple[StateFacts, ...]
     arrays: tuple[ArrayFacts, ...]
     steps: tuple[StepFacts, ...]
+    segments: tuple[SegmentFacts, ...]
+    turn_types: tuple[str, str, str]
+    arrival: ArrivalFacts | None
     defines: tuple[str, ...]
     kernels: tuple[SourceFacts, ...]
     weights_bytes: int
     inputs_kept: bool
+
+    @property
+    def uses_turns(self) -> bool:
+        return any(segment.turns for segment in self.segments)
+
+    @property
+    def plain_segments(self) -> bool:
+        return any(not segment.turns for segment in self.segments)
 
     @property
     def input_bytes(self) -> int:
@@ -177,7 +215,8 @@ class _Collector:
 
     def collect(self) -> ModelFacts:
         plan, graph = self.plan, self.graph
-        steps = tuple(self._step(index, step) for index, step in enumerate(plan.steps))
+        segments = self._segments()
+        steps = tuple(step for segment in segments for step in segment.steps)
         states = tuple(self._state(name) for name in graph.variables)
         inputs = tuple(self._port(i, port) for i, port in enumerate(graph.inputs))
         outputs = tuple(self._port(i, port) for i, port in enumerate(graph.outputs))
@@ -188,14 +227,15 @@ class _Collector:
             for macro, form in (("TM_RESCALE_FIXED", FixedPoint), ("TM_RESCALE_FLOAT", FloatScale))
             if form in forms
         ]
-        end = len(plan.steps)
+        end = len(plan.segments)
         kept = all(
             (buffer := plan.buffer_of(port.value)) is None or buffer.last == end
             for port in graph.inputs
         )
         return ModelFacts(
             self.name, self.name.upper(), plan.arena_bytes, plan.arena_align, plan.state_bytes,
-            inputs, outputs, states, arrays, steps, tuple(defines),
+            inputs, outputs, states, arrays, steps, segments, self._turn_types(),
+            self._arrival(), tuple(defines),
             _sources(plan),
             sum(array.bytes for array in arrays), kept,
         )  # fmt: skip
@@ -246,7 +286,51 @@ class _Collector:
 
     # -- steps ----------------------------------------------------------------------------
 
-    def _step(self, index: int, step: Step) -> StepFacts:
+    def _segments(self) -> tuple[SegmentFacts, ...]:
+        found = []
+        layer = 0
+        for index, segment in enumerate(self.plan.segments):
+            steps = tuple(
+                self._step(layer + place, step, segment) for place, step in enumerate(segment.steps)
+            )
+            layer += len(steps)
+            turns: tuple[str, ...] = ()
+            if not segment.whole:
+                turns = joined(
+                    f"{{{turn.step}, {turn.row1 - turn.row0}, {turn.row0}}}"
+                    for turn in segment.turns
+                )
+            last = len(steps) - 1
+            title = f"layers {steps[0].index} to {steps[last].index} take turns"
+            found.append(SegmentFacts(index, title, steps, turns, len(segment.turns)))
+        return tuple(found)
+
+    def _turn_types(self) -> tuple[str, str, str]:
+        """Types of a turn's step, rows and first row: the smallest that hold them all."""
+        turns = [turn for s in self.plan.segments if not s.whole for turn in s.turns]
+        return (
+            _unsigned(max((turn.step for turn in turns), default=0)),
+            _unsigned(max((turn.row1 - turn.row0 for turn in turns), default=0)),
+            _unsigned(max((turn.row0 for turn in turns), default=0)),
+        )
+
+    def _arrival(self) -> ArrivalFacts | None:
+        plan = self.plan
+        if plan.arriving is None:
+            return None
+        value = plan.arriving
+        kind = self.graph.type(value)
+        buffer = plan.buffer_of(value)
+        assert buffer is not None
+        rows = kind.shape[1]
+        return ArrivalFacts(
+            self._address(value).replace("arena", "context->arena"),
+            rows, kind.bytes // rows, buffer.rows or rows,
+            _unsigned(len(plan.segments[0].turns)),
+            joined(str(n) for n in plan.segments[0].arrivals),
+        )  # fmt: skip
+
+    def _step(self, index: int, step: Step, segment: Segment) -> StepFacts:
         graph, node, call = self.graph, step.node, step.packed
         views: list[ViewFacts] = []
         arguments: list[str] = []
@@ -254,12 +338,17 @@ class _Collector:
         for operand in call.operands:
             if isinstance(operand, Rows):
                 batch = max(batch, graph.type(operand.value).shape[0])
+        moving: frozenset[str] = frozenset()
+        if step.row_by_row:
+            windows = node.op.windows(graph.node_types(node))
+            read = (n for n, window in zip(node.inputs, windows, strict=True) if window)
+            moving = frozenset((*read, *node.outputs))
         for operand in call.operands:
-            arguments.append(self._argument(operand, step, views, batch))
+            arguments.append(self._argument(operand, step, views, batch, moving))
         spatial = bool(views)
         params = tuple((name, self._param(value)) for name, value in call.params.items())
-        prefix = step.scratch
-        scratch = f"arena + {self.plan.placement.offsets[prefix]}" if prefix is not None else "NULL"
+        name = segment.scratch if step.scratch_bytes else None
+        scratch = f"arena + {self.plan.placement.offsets[name]}" if name is not None else "NULL"
         source = ", ".join(_typed(graph, value) for value in node.inputs if value)
         target = ", ".join(_typed(graph, value) for value in node.outputs)
         return StepFacts(
@@ -269,12 +358,16 @@ class _Collector:
             f"tm_{call.family}_{call.dtype}_params",
             params,
             tuple(views),
-            (*step.rows, *step.channels) if spatial else None,
+            (0, step.height, *step.channels) if spatial else None,
             (*arguments, scratch),
             batch,
+            step.row_by_row,
         )
 
-    def _argument(self, operand: Operand, step: Step, views: list[ViewFacts], batch: int) -> str:
+    def _argument(
+        self, operand: Operand, step: Step, views: list[ViewFacts], batch: int,
+        moving: frozenset[str],
+    ) -> str:  # fmt: skip
         if operand is None:
             return "NULL"
         if isinstance(operand, Table):
@@ -287,7 +380,9 @@ class _Collector:
             base = self._address(operand.value)
             if batch > 1:
                 base = f"{base} + n * {row * kind.shape[1]}"
-            views.append(ViewFacts(name, base, pad, row, kind.shape[1], kind.shape[1]))
+            buffer = self.plan.buffer_of(operand.value)
+            ring = kind.shape[1] if buffer is None else buffer.rows or kind.shape[1]
+            views.append(ViewFacts(name, base, pad, row, kind.shape[1], ring))
             return f"&{name}"
         assert isinstance(operand, Flat)
         value = operand.value
@@ -300,7 +395,13 @@ class _Collector:
             step.node.inputs[i] == value for i in step.node.op.mutates
         )
         const = "" if writes else "const "
-        return f"({const}{kind.dtype.c} *)(void *)({self._address(value)})"
+        address = self._address(value)
+        if value in moving:
+            buffer = self.plan.buffer_of(value)
+            ring = None if buffer is None else buffer.rows
+            place = "y" if ring is None else f"y % {ring}" if ring > 1 else "0"
+            address = f"{address} + {place} * {kind.bytes // kind.shape[1]}"
+        return f"({const}{kind.dtype.c} *)(void *)({address})"
 
     def _param(self, value: Param) -> str:
         if value is None:
@@ -354,6 +455,16 @@ def number(value: int | float | np.integer | np.floating) -> str:
 def _integer(value: int) -> str:
     # the least int32_t and int64_t have no literal
     return f"({value + 1} - 1)" if value in (-(1 << 31), -(1 << 63)) else str(int(value))
+
+
+def joined(items: Iterable[str]) -> tuple[str, ...]:
+    """Items of a C initialiser as lines."""
+    items = list(items)
+    return tuple(", ".join(items[i : i + LINE]) for i in range(0, len(items), LINE))
+
+
+def _unsigned(most: int) -> str:
+    return "uint8_t" if most < 1 << 8 else "uint16_t" if most < 1 << 16 else "uint32_t"
 
 
 def number_lines(array: np.ndarray) -> tuple[str, ...]:

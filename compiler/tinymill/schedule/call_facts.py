@@ -19,8 +19,9 @@ class CallFacts(Mapping[str, int | float]):
 
     def __init__(self, call: KernelCall, options: Mapping[str, int]) -> None:
         self.call = call
+        self._options = dict(options)
         numbers = {k: v for k, v in call.params.items() if isinstance(v, int | float)}
-        self._known = {**options, **numbers, **call.facts}
+        self._known = {"band": 0, **options, **numbers, **call.facts}
 
     def __getitem__(self, name: str) -> int | float:
         if name in self._known:
@@ -33,6 +34,15 @@ class CallFacts(Mapping[str, int | float]):
 
     def __len__(self) -> int:
         return len(self._known) + len(DERIVED)
+
+    def banded(self, rows: int) -> CallFacts:
+        """The same call for parts of at most ``rows`` rows; 0: it computes all rows at once."""
+        found = CallFacts(self.call, {**self._options, "band": rows})
+        # what is slow to prove does not depend on it
+        for name in ("sums", "wide", "narrow"):
+            if name in self.__dict__:
+                found.__dict__[name] = self.__dict__[name]
+        return found
 
     @cached_property
     def sums(self) -> Accumulators:

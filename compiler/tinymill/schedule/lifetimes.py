@@ -1,35 +1,75 @@
-"""From steps to buffers: which bytes live when, and which may overlap."""
+"""From sections to buffers: which bytes live when, and which may overlap."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from ..ir import POINT, Graph, Node, Reading
 from .plan import Buffer, Overlay, Step
+from .streaming import Stream
 
 ALIGN = 4
 
 
-def buffers_of(graph: Graph, steps: Sequence[Step], *, keep_inputs: bool) -> tuple[Buffer, ...]:
+@dataclass(frozen=True)
+class Section:
+    """Consecutive steps: one layer whole (``stream`` None), or several that take turns.
+
+    ``arriving`` names an input of the model that comes row by row while this section runs.
+    """
+
+    steps: tuple[Step, ...]
+    stream: Stream | None = None
+    arriving: str | None = None
+
+    @property
+    def scratch_bytes(self) -> int:
+        return max(step.scratch_bytes for step in self.steps)
+
+    @property
+    def scratch(self) -> str | None:
+        """The name of the scratch buffer; None where none is needed."""
+        if self.scratch_bytes == 0:
+            return None
+        node = self.steps[0].node
+        return f"scratch of {node.name or node.outputs[0]}"
+
+    def rows_held(self, graph: Graph, value: str) -> int | None:
+        """Rows held of a value in this section; None where it is held whole."""
+        if self.stream is None:
+            return None
+        if value == self.arriving:
+            rows = self.stream.input_ring(value, graph.type(value).shape[1])
+        elif value in self.stream.rings:
+            rows = self.stream.rings[value]
+        else:
+            return None
+        return rows if rows < graph.type(value).shape[1] else None
+
+
+def buffers_of(
+    graph: Graph, sections: Sequence[Section], *, keep_inputs: bool
+) -> tuple[Buffer, ...]:
     """A buffer for each value that the arena must hold, aliases sharing one, and for scratch."""
     root = graph.alias_roots
     first: dict[str, int] = {}
     last: dict[str, int] = {}
     members: dict[str, list[str]] = {}
 
-    def use(value: str, step: int) -> None:
+    def use(value: str, section: int) -> None:
         if not value or graph.is_constant(value) or value in graph.variable_views:
             return
         buffer = root.get(value, value)
-        first[buffer] = min(step, first.get(buffer, step))
-        last[buffer] = max(step, last.get(buffer, step))
+        first[buffer] = min(section, first.get(buffer, section))
+        last[buffer] = max(section, last.get(buffer, section))
         members.setdefault(buffer, [])
         if value not in members[buffer]:
             members[buffer].append(value)
 
-    end = len(steps)
+    end = len(sections)
     for port in graph.inputs:
         use(port.value, -1)
         if keep_inputs:
@@ -39,16 +79,24 @@ def buffers_of(graph: Graph, steps: Sequence[Step], *, keep_inputs: bool) -> tup
         for output in node.outputs:
             if output in root and output not in graph.variable_views:
                 members.setdefault(root[output], []).append(output)
-    for index, step in enumerate(steps):
-        for value in (*step.node.inputs, *step.node.outputs):
-            use(value, index)
+    for index, section in enumerate(sections):
+        for step in section.steps:
+            for value in (*step.node.inputs, *step.node.outputs):
+                use(value, index)
     for port in graph.outputs:
         use(port.value, end)
 
-    for index, step in enumerate(steps):
-        if step.in_place:
-            _replace(step, index, root, first, last, members)
+    for index, section in enumerate(sections):
+        if section.stream is None and section.steps[0].in_place:
+            _replace(section.steps[0], index, root, first, last, members)
 
+    rings = {
+        value: rows
+        for section in sections
+        for step in section.steps
+        for value in (*step.node.inputs, *step.node.outputs)
+        if (rows := section.rows_held(graph, value)) is not None
+    }
     found = []
     for name, values in members.items():
         if name not in first:
@@ -56,10 +104,13 @@ def buffers_of(graph: Graph, steps: Sequence[Step], *, keep_inputs: bool) -> tup
         kinds = [graph.type(value) for value in values]
         align = max(ALIGN, *(kind.dtype.size for kind in kinds))
         size = max(kind.bytes for kind in kinds)
-        found.append(Buffer(name, tuple(values), size, first[name], last[name], align))
-    for index, step in enumerate(steps):
-        if step.scratch is not None:
-            found.append(Buffer(step.scratch, (), step.scratch_bytes, index, index, ALIGN))
+        rows = next((rings[value] for value in values if value in rings), None)
+        if rows is not None:
+            size = rows * row_bytes(graph, next(value for value in values if value in rings))
+        found.append(Buffer(name, tuple(values), size, first[name], last[name], align, rows))
+    for index, section in enumerate(sections):
+        if section.scratch is not None:
+            found.append(Buffer(section.scratch, (), section.scratch_bytes, index, index, ALIGN))
     return tuple(found)
 
 
@@ -80,30 +131,63 @@ def _replace(
 
 
 def overlays_of(
-    graph: Graph, steps: Sequence[Step], buffers: Sequence[Buffer]
+    graph: Graph, sections: Sequence[Section], buffers: Sequence[Buffer]
 ) -> tuple[Overlay, ...]:
-    """Pairs of a dying input and an output that may overlap, by the op's window."""
+    """Pairs of a dying input and an output that may overlap, by the ops' windows."""
     holder = {value: buffer for buffer in buffers for value in buffer.values}
     found: dict[tuple[str, str], int] = {}
-    for index, step in enumerate(steps):
-        node = step.node
-        if len(node.outputs) != 1 or not step.kernel.overlays:
-            continue
-        output = holder[node.outputs[0]]
-        windows = node.op.windows(graph.node_types(node))
-        for position, value in enumerate(node.inputs):
-            source = holder.get(value)
-            window = windows[position]
-            if source is None or source is output or window is None:
+    for index, section in enumerate(sections):
+        dying = {
+            value: holder[value]
+            for step in section.steps
+            for value in step.node.inputs
+            if value in holder and holder[value].last == index and holder[value].first < index
+        }
+        born = {
+            value: holder[value]
+            for step in section.steps
+            for value in step.node.outputs
+            if value in holder and holder[value].first == index and holder[value].rows is None
+        }
+        for source_value, source in dying.items():
+            if source.rows is not None:
                 continue
-            # read once (under any of its names), and not after this step
-            readings = [holder.get(name) for name in node.inputs].count(source)
-            if source.last != index or readings != 1 or output.first != index:
+            # read under one of its names only
+            names = [v for v in dying if dying[v] is source]
+            if len(names) != 1:
                 continue
-            lag = _lag(graph, node, value, window, step.rows_at_once)
-            if lag < source.size + output.size:
-                found[source.name, output.name] = lag
+            for output_value, output in born.items():
+                lag = section_lag(graph, section, source_value, output_value)
+                if lag is not None and lag < source.size + output.size:
+                    found[source.name, output.name] = lag
     return tuple(Overlay(source, output, lag) for (source, output), lag in found.items())
+
+
+def section_lag(graph: Graph, section: Section, source: str, output: str) -> int | None:
+    """Bytes by which ``output`` must start below ``source``, which dies in this section, so that
+    no unread byte is lost; None where they must be apart."""
+    if section.stream is not None:
+        return _stream_lag(graph, section.stream, source, output)
+    step = section.steps[0]
+    node = step.node
+    if len(node.outputs) != 1 or not step.kernel.overlays or node.inputs.count(source) != 1:
+        return None
+    window = node.op.windows(graph.node_types(node))[node.inputs.index(source)]
+    if window is None:
+        return None
+    return _lag(graph, node, source, window, step.rows_at_once)
+
+
+def _stream_lag(graph: Graph, stream: Stream, source: str, output: str) -> int | None:
+    readings = stream.readings.get(source, ())
+    reads = sum(member.node.inputs.count(source) for member in stream.members)
+    if len(readings) != reads or output not in stream.kept:
+        return None  # someone reads all of it
+    kind = graph.type(source)
+    lag = stream.lag(
+        (source, kind.shape[1], row_bytes(graph, source)), (output, row_bytes(graph, output))
+    )
+    return -(-lag // ALIGN) * ALIGN
 
 
 def _lag(graph: Graph, node: Node, value: str, window: Reading, rows: int) -> int:
@@ -118,18 +202,16 @@ def _lag(graph: Graph, node: Node, value: str, window: Reading, rows: int) -> in
     if window is POINT:
         grow = output.dtype.size - source.dtype.size
         return max(0, output.count * grow)
-    in_row, out_row = (
-        _row_bytes(source.shape, source.dtype.size),
-        _row_bytes(output.shape, output.dtype.size),
-    )
     if source.shape[0] != 1:
         return source.bytes + output.bytes
     height = output.shape[1]
     first, _ = window.spans(height, source.shape[1])
     written = np.minimum(np.arange(height) + rows, height)
-    lag = max(0, int((written * out_row - first * in_row).max()))
-    return -(-lag // ALIGN) * ALIGN
+    spans = written * row_bytes(graph, node.outputs[0]) - first * row_bytes(graph, value)
+    return -(-max(0, int(spans.max())) // ALIGN) * ALIGN
 
 
-def _row_bytes(shape: tuple[int, ...], size: int) -> int:
-    return shape[2] * shape[3] * size
+def row_bytes(graph: Graph, value: str) -> int:
+    """Bytes of a row of an NHWC map."""
+    kind = graph.type(value)
+    return kind.shape[2] * kind.shape[3] * kind.dtype.size

@@ -12,10 +12,11 @@ from .kernels import Kernel
 
 @dataclass(frozen=True)
 class Buffer:
-    """Bytes of the arena, live from step ``first`` to step ``last``, both included.
+    """Bytes of the arena, live from segment ``first`` to segment ``last``, both included.
 
-    Step -1 is before the run (inputs are written there), the number of steps is after it
-    (outputs are read there). ``values`` share these bytes; a scratch buffer has none.
+    Segment -1 is before the run (inputs are written there), the number of segments is after it
+    (outputs are read there). ``values`` share these bytes; a scratch buffer has none. ``rows``
+    is the number of rows that a ring keeps, None where values are held whole.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Buffer:
     first: int
     last: int
     align: int
+    rows: int | None = None
 
 
 @dataclass(frozen=True)
@@ -46,12 +48,13 @@ class Placement:
 
 @dataclass(frozen=True)
 class Step:
-    """A range of rows and channels of one node's output, computed by one kernel call.
+    """One node and the kernel that computes it, whole or a range of rows at a time.
 
-    ``call`` is the op's own, ``packed`` the one that the kernel reads. ``rows`` and ``channels``
-    are half-open; ``scratch`` names the step's scratch buffer of ``scratch_bytes``.
-    ``rows_at_once`` rows may be written before the input rows of the first are let go; where
-    ``in_place``, the output may be at the very place of the first input.
+    ``call`` is the op's own, ``packed`` the one that the kernel reads. ``height`` is the number
+    of rows of the output, ``channels`` are half-open. Where ``row_by_row``, the call computes a
+    single row from plain pointers. A call needs ``scratch_bytes`` of scratch. ``rows_at_once``
+    rows may be written before the input rows of the first are let go; where ``in_place``, the
+    output may be at the very place of the first input.
     ``defines`` are the macros with which the kernel is compiled for this call, ``pushed_bytes``
     stack that its assembly takes and no compiler sees.
     """
@@ -60,20 +63,49 @@ class Step:
     call: KernelCall
     packed: KernelCall
     kernel: Kernel
-    rows: tuple[int, int]
+    height: int
     channels: tuple[int, int]
-    scratch: str | None
     scratch_bytes: int = 0
     rows_at_once: int = 1
     defines: Mapping[str, int] = field(default_factory=dict)
     in_place: bool = False
     pushed_bytes: int = 0
+    row_by_row: bool = False
 
     @property
     def symbol(self) -> str:
         """The C function: the kernel's name, with the values of its macros if it has any."""
         values = (str(value).replace("-", "m") for value in self.defines.values())
         return "_".join((self.kernel.name, *values))
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Rows [row0, row1) of the output of the ``step``-th step of a segment."""
+
+    step: int
+    row0: int
+    row1: int
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Steps that take turns, so that of values between them only some rows are held.
+
+    A segment of one step and one turn is a layer computed whole. ``scratch`` names the buffer
+    that the steps share. ``arrivals[r]`` is the number of turns that can be made when r + 1 rows
+    of a streamed input have come, () where no input is streamed.
+    """
+
+    steps: tuple[Step, ...]
+    turns: tuple[Turn, ...]
+    scratch: str | None = None
+    arrivals: tuple[int, ...] = ()
+
+    @property
+    def whole(self) -> bool:
+        """Whether this is one layer, computed by one call."""
+        return len(self.turns) == 1 and not self.steps[0].row_by_row
 
 
 def _table_bytes(call: KernelCall) -> int:
@@ -86,12 +118,19 @@ class Plan:
     """All that emission needs beside the graph."""
 
     graph: Graph
-    steps: tuple[Step, ...]
+    segments: tuple[Segment, ...]
     buffers: tuple[Buffer, ...]
     overlays: tuple[Overlay, ...]
     placement: Placement
     state: Mapping[str, int]
     state_bytes: int
+    arriving: str | None = None
+    """The input that comes row by row while the first segment runs."""
+
+    @cached_property
+    def steps(self) -> tuple[Step, ...]:
+        """The steps of all segments, in the order in which they begin."""
+        return tuple(step for segment in self.segments for step in segment.steps)
 
     @property
     def widened_bytes(self) -> int:
@@ -119,15 +158,17 @@ class Plan:
     def _holders(self) -> Mapping[str, Buffer]:
         return {value: buffer for buffer in self.buffers for value in buffer.values}
 
-    def live_at(self, step: int) -> tuple[Buffer, ...]:
-        return tuple(b for b in self.buffers if b.first <= step <= b.last)
+    def live_at(self, segment: int) -> tuple[Buffer, ...]:
+        return tuple(b for b in self.buffers if b.first <= segment <= b.last)
+
+    def top_at(self, segment: int) -> int:
+        """The end of the highest buffer in use, in bytes from the start of the arena."""
+        offsets = self.placement.offsets
+        return max((offsets[b.name] + b.size for b in self.live_at(segment)), default=0)
 
     @property
-    def peak_step(self) -> int:
-        """The first step at which the bytes in use reach the peak."""
-        ends = {b.name: self.placement.offsets[b.name] + b.size for b in self.buffers}
-        top = [max((ends[b.name] for b in self.live_at(i)), default=0) for i in self._times()]
-        return list(self._times())[top.index(max(top))]
-
-    def _times(self) -> range:
-        return range(-1, len(self.steps) + 1)
+    def peak_segment(self) -> int:
+        """The first segment at which the bytes in use reach the peak."""
+        times = range(-1, len(self.segments) + 1)
+        tops = [self.top_at(index) for index in times]
+        return times[tops.index(max(tops))]

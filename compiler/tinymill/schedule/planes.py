@@ -41,11 +41,17 @@ class Planes:
         along, stride = int(facts[f"kernel_{first}"]), int(facts[f"stride_{first}"])
         across, step = int(facts[f"kernel_{second}"]), int(facts[f"stride_{second}"])
         words = along // 2 + 1 if stride == 1 else (along + 1) // 2
-        outputs = (int(facts[f"out_{first}"]) + 1) // 2 * 2
+        band = int(facts["band"])
+        outputs = int(facts[f"out_{first}"])
+        if down and band:
+            outputs = min(outputs, band)
+        outputs = (outputs + 1) // 2 * 2
         line = 4 * ((outputs // 2 if stride == 1 else outputs) + words - 1)
         line *= min(4, int(facts["in_c"]))
         halo = (across - 1) * int(facts[f"dilation_{second}"]) + 1 - step
         whole = int(facts[f"out_{second}"])
+        if band and not down:
+            whole = min(whole, band)
         row = int(facts["out_w"]) * int(facts["out_c"])
         lines = min(whole, MOST_PLANE_LINES, (MOST_PLANE_BYTES // line - halo) // step)
         lines = max(lines, min(whole, 3 if step == 1 else 2))
@@ -56,7 +62,7 @@ class Planes:
         alike = facts["group_out"] == 1 and 2 * int(facts["out_h"]) * row > inputs * int(
             facts["in_c"]
         )
-        if alike and line * step * (whole - lines) <= lines * row:
+        if alike and not band and line * step * (whole - lines) <= lines * row:
             lines = whole  # a plane costs less than a distance between input and output
         fits = (
             stride in (1, 2)
@@ -66,5 +72,5 @@ class Planes:
         )
         return cls(
             along, across, stride, words, lines, line * (lines * step + halo),
-            int(facts["out_h"]) if down else lines, alike and lines == whole, fits,
+            int(facts["out_h"]) if down else lines, alike and not band and lines == whole, fits,
         )  # fmt: skip

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from ..errors import OutOfMemory, UnsupportedOp
-from ..ir import Graph, Node, Types
-from .call_facts import CallFacts
-from .kernels import choose
-from .lifetimes import ALIGN, buffers_of, overlays_of
+from ..errors import InvalidInput, OutOfMemory, UnsupportedOp
+from ..ir import Graph
+from .lifetimes import ALIGN, Section, buffers_of, overlays_of
 from .placement import check, place
-from .plan import Plan, Step
+from .plan import Plan, Segment, Turn
+from .segments import WHOLE, Candidate, Candidates, Choice, fastest, least_need
+from .steps import Optimize, Workshop
 
-Optimize = Literal["time", "size"]
+Goal = Literal["min-time", "min-ram"]
+"""What the planner strives for."""
 
 
 def plan(
@@ -22,61 +23,118 @@ def plan(
     *,
     keep_inputs: bool = False,
     optimize: Optimize = "time",
+    goal: Goal = "min-time",
+    stream_input: bool = False,
 ) -> Plan:
-    """Plans ``graph`` layer by layer for a core with ``features``.
+    """Plans ``graph`` for a core with ``features``.
 
     ``keep_inputs`` leaves the inputs' bytes untouched by a run. ``optimize`` says whether
-    kernels may spend flash on time. Raises ``UnsupportedOp`` naming the node that no kernel
-    serves.
+    kernels may spend flash on time. ``goal`` min-time computes layer by layer, min-ram looks for
+    the segments that need the least arena. With ``stream_input`` the input comes row by row and
+    is never held whole. Raises ``UnsupportedOp`` naming the node that no kernel serves.
     """
-    features = frozenset(features)
     for port in graph.outputs:
         if graph.is_constant(port.value):
             raise UnsupportedOp("an output that no input has a part in", at=port.name)
-    steps = tuple(
-        step for node in graph.nodes if (step := _step(graph, node, features, optimize)) is not None
+    planner = Planner(
+        graph, features, keep_inputs=keep_inputs, optimize=optimize, stream_input=stream_input
     )
-    buffers = buffers_of(graph, steps, keep_inputs=keep_inputs)
-    overlays = overlays_of(graph, steps, buffers)
-    placement = place(buffers, overlays)
-    check(buffers, overlays, placement)
-    state, state_bytes = _state(graph)
-    return Plan(graph, steps, buffers, overlays, placement, state, state_bytes)
+    return planner.plan(goal)
 
 
-def _step(graph: Graph, node: Node, features: frozenset[str], optimize: Optimize) -> Step | None:
-    types = graph.node_types(node)
-    at = f"{node.op.name} '{node.name}'"
-    constants = [
-        graph.constant(name) if name and graph.is_constant(name) else None for name in node.inputs
-    ]
-    try:
-        call = node.op.kernel(node.inputs, node.outputs, types, constants)
-        if call is None:
-            return None
-        facts = CallFacts(call, {"optimize_time": int(optimize == "time")})
-        kernel = choose(facts, features)
-    except UnsupportedOp as error:
-        if error.at is None:
-            raise UnsupportedOp(error.problem, at=at, hint=error.hint) from error
-        raise
-    output = types.outputs[0] if types.outputs else None
-    spatial = output is not None and output.rank == 4
-    rows = (0, output.shape[1]) if output is not None and spatial else (0, 1)
-    channels = (0, output.shape[-1]) if output is not None and output.rank else (0, 1)
-    scratch_bytes = kernel.scratch_bytes(facts)
-    scratch = f"scratch of {node.name or node.outputs[0]}" if scratch_bytes else None
-    return Step(
-        node, call, kernel.packed(facts), kernel, rows, channels, scratch, scratch_bytes,
-        kernel.rows_at_once(facts), kernel.defines(facts),
-        kernel.may_replace(facts) and _image_by_image(types), kernel.pushed_bytes(facts),
-    )  # fmt: skip
+class Planner:
+    """Plans one graph; what is found on the way serves every further plan."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        features: Iterable[str] = (),
+        *,
+        keep_inputs: bool = False,
+        optimize: Optimize = "time",
+        stream_input: bool = False,
+    ) -> None:
+        self.graph = graph
+        self.keep_inputs = keep_inputs
+        self.workshop = Workshop(graph, features, optimize)
+        streamed = _streamed(graph, self.workshop) if stream_input else None
+        self.streamed = streamed
+        self.candidates = Candidates(self.workshop, keep_inputs=keep_inputs, streamed=streamed)
+
+    def plan(self, goal: Goal) -> Plan:
+        """The plan for a goal."""
+        count = len(self.workshop.nodes)
+        if goal == "min-time" and self.streamed is None:
+            return self.realise([WHOLE] * count)
+        found = self._found()
+        least = least_need(found, count)
+        budget = least if goal == "min-ram" else 1 << 62
+        path = fastest(found, count, budget)
+        if path is None:
+            raise UnsupportedOp(
+                "an input that comes row by row, read by a layer that needs all of it or after "
+                "one that does",
+                at=self.streamed,
+            )
+        return self.realise([candidate.choice for candidate in path])
+
+    def _found(self) -> list[Candidate]:
+        count = len(self.workshop.nodes)
+        whole = [self.candidates.whole(start) for start in range(count)]
+        limit = max((candidate.need for candidate in whole), default=0)
+        first = 1 if self.streamed is not None else 0
+        found = whole[first:]
+        for start in range(count):
+            found += self.candidates.streamed_from(start, limit)
+        return found
+
+    def realise(self, choices: Sequence[Choice]) -> Plan:
+        """The plan of these choices, its buffers placed."""
+        sections: list[Section] = []
+        start = 0
+        for choice in choices:
+            section = self.candidates.section(start, choice)
+            if section is None:
+                node = self.workshop.nodes[start]
+                raise InvalidInput(f"{choice.count} layers from '{node.name}' on can't take turns")
+            sections.append(section)
+            start += choice.count
+        buffers = buffers_of(self.graph, sections, keep_inputs=self.keep_inputs)
+        overlays = overlays_of(self.graph, sections, buffers)
+        placement = place(buffers, overlays)
+        check(buffers, overlays, placement)
+        state, state_bytes = _state(self.graph)
+        segments = tuple(self._segment(section) for section in sections)
+        return Plan(
+            self.graph, segments, buffers, overlays, placement, state, state_bytes, self.streamed
+        )
+
+    def _segment(self, section: Section) -> Segment:
+        if section.stream is None:
+            step = section.steps[0]
+            return Segment((step,), (Turn(0, 0, step.height),), section.scratch)
+        arrivals: tuple[int, ...] = ()
+        if section.arriving is not None:
+            height = self.graph.type(section.arriving).shape[1]
+            arrivals = section.stream.arrivals(section.arriving, height)
+        return Segment(section.steps, section.stream.turns(), section.scratch, arrivals)
 
 
-def _image_by_image(types: Types) -> bool:
-    """Whether each image of the output has the place of the same image of the first input."""
-    first, output = types.input(0), types.output
-    return first.bytes == output.bytes or first.shape[0] == 1
+def _streamed(graph: Graph, workshop: Workshop) -> str:
+    """The value that comes row by row: the model's only input, under the name that is read."""
+    if len(graph.inputs) != 1:
+        raise UnsupportedOp(f"{len(graph.inputs)} inputs, of which one would come row by row")
+    port = graph.inputs[0]
+    roots = graph.alias_roots
+    names = {
+        name for node in workshop.nodes for name in node.inputs
+        if roots.get(name, name) == port.value
+    }  # fmt: skip
+    if len(names) != 1 or graph.type(name := names.pop()).rank != 4:
+        raise UnsupportedOp("an input that is no map of rows, to come row by row", at=port.name)
+    if any(roots.get(out.value, out.value) == port.value for out in graph.outputs):
+        raise UnsupportedOp("an input that is an output, to come row by row", at=port.name)
+    return name
 
 
 def _state(graph: Graph) -> tuple[dict[str, int], int]:
@@ -97,9 +155,9 @@ def check_budget(found: Plan, *, ram: int, where: str) -> None:
     """Raises ``OutOfMemory`` where the arena does not fit ``ram`` bytes."""
     if found.arena_bytes <= ram:
         return
-    peak = found.peak_step
+    peak = found.peak_segment
     at = None
-    if 0 <= peak < len(found.steps):
-        node = found.steps[peak].node
+    if 0 <= peak < len(found.segments):
+        node = found.segments[peak].steps[0].node
         at = f"{node.op.name} '{node.name}'"
     raise OutOfMemory(f"arena on {where}", needed=found.arena_bytes, available=ram, at=at)

@@ -1,0 +1,185 @@
+"""Node -> Step: which kernel computes a node, whole or a few rows at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+from ..errors import UnsupportedOp
+from ..ir import Flat, Graph, KernelCall, Node, Rows, TensorType, Types
+from .call_facts import CallFacts
+from .kernels import Kernel, choose
+from .plan import Step
+
+Optimize = Literal["time", "size"]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """One reading of a value by a node that runs row by row: for each output row the first
+    input row that it or a later one reads, and the row behind the last one read so far."""
+
+    value: str
+    first: np.ndarray
+    last: np.ndarray
+
+
+class Workshop:
+    """Makes the steps of a graph for a core; each is made once."""
+
+    def __init__(self, graph: Graph, features: Iterable[str], optimize: Optimize) -> None:
+        self.graph = graph
+        self.features = frozenset(features)
+        self.optimize = optimize
+        self._made: dict[tuple[int, int], Step | None] = {}
+        self._facts: dict[tuple[int, bool], tuple[CallFacts, Kernel] | None] = {}
+        self._readers: dict[int, tuple[Reader, ...] | None] = {}
+
+    @cached_property
+    def nodes(self) -> tuple[Node, ...]:
+        """The nodes that compute something, in order."""
+        return tuple(node for node in self.graph.nodes if self.step(node) is not None)
+
+    def step(self, node: Node, rows: int = 0) -> Step | None:
+        """The step of ``node``, in calls of at most ``rows`` rows; 0: one call computes it all.
+
+        None where nothing is computed (an alias). Raises ``UnsupportedOp`` naming the node that
+        no kernel serves.
+        """
+        key = id(node), rows
+        if key not in self._made:
+            self._made[key] = self._make(node, rows)
+        return self._made[key]
+
+    def scratch_bytes(self, node: Node, rows: int) -> int:
+        """Scratch of calls of at most ``rows`` rows."""
+        found = self._called(node, by_rows=rows > 0)
+        return 0 if found is None else found[1].scratch_bytes(found[0].banded(rows))
+
+    def _make(self, node: Node, rows: int) -> Step | None:
+        found = self._called(node, by_rows=rows > 0)
+        if found is None:
+            return None
+        facts, kernel = found
+        facts = facts.banded(rows)
+        types = self.graph.node_types(node)
+        output = types.outputs[0] if types.outputs else None
+        spatial = output is not None and output.rank == 4
+        height = output.shape[1] if output is not None and spatial else 1
+        channels = (0, output.shape[-1]) if output is not None and output.rank else (0, 1)
+        return Step(
+            node, facts.call, kernel.packed(facts), kernel, height, channels,
+            kernel.scratch_bytes(facts), kernel.rows_at_once(facts), kernel.defines(facts),
+            rows == 0 and kernel.may_replace(facts) and _image_by_image(types),
+            kernel.pushed_bytes(facts), rows > 0 and not _takes_rows(facts.call),
+        )  # fmt: skip
+
+    def _called(self, node: Node, *, by_rows: bool) -> tuple[CallFacts, Kernel] | None:
+        """The call of ``node`` and its kernel: for all rows, or one that can be made by rows."""
+        key = id(node), by_rows
+        if key not in self._facts:
+            try:
+                self._facts[key] = self._choose(node, by_rows)
+            except UnsupportedOp as error:
+                if error.at is None:
+                    at = f"{node.op.name} '{node.name}'"
+                    raise UnsupportedOp(error.problem, at=at, hint=error.hint) from error
+                raise
+        return self._facts[key]
+
+    def _choose(self, node: Node, by_rows: bool) -> tuple[CallFacts, Kernel] | None:
+        types = self.graph.node_types(node)
+        if by_rows:
+            whole = self._called(node, by_rows=False)
+            if whole is None or _takes_rows(whole[0].call):
+                return whole
+            types = row_types(node, types)
+        call = node.op.kernel(node.inputs, node.outputs, types, self._constants(node))
+        if call is None:
+            return None
+        facts = CallFacts(call, {"optimize_time": int(self.optimize == "time")})
+        return facts, choose(facts, self.features)
+
+    def _constants(self, node: Node) -> list[np.ndarray | None]:
+        graph = self.graph
+        return [
+            graph.constant(name) if name and graph.is_constant(name) else None
+            for name in node.inputs
+        ]
+
+    def readers(self, node: Node) -> tuple[Reader, ...] | None:
+        """What ``node`` reads row by row; None where it can only be computed whole."""
+        key = id(node)
+        if key not in self._readers:
+            self._readers[key] = self._find_readers(node)
+        return self._readers[key]
+
+    def _find_readers(self, node: Node) -> tuple[Reader, ...] | None:
+        graph, types = self.graph, self.graph.node_types(node)
+        heights = {_height(kind) for kind in types.outputs}
+        if node.op.mutates or len(heights) != 1 or None in heights:
+            return None
+        if any(name in graph.alias_roots for name in node.outputs):
+            return None
+        height = heights.pop()
+        assert height is not None
+        found = []
+        windows = node.op.windows(types)
+        for name, window, kind in zip(node.inputs, windows, types.inputs, strict=True):
+            if window is None or not name:
+                continue
+            inputs = None if kind is None else _height(kind)
+            if inputs is None or graph.is_constant(name) or name in graph.variable_views:
+                return None
+            found.append(Reader(name, *window.spans(height, inputs)))
+        if not found:
+            return None
+        called = self._called(node, by_rows=False)
+        if called is None:
+            return None
+        call = called[0].call
+        if _takes_rows(call):
+            streams = {item.value for item in call.operands if isinstance(item, Rows)}
+            alike = all(reader.value in streams for reader in found)
+            return tuple(found) if alike else None
+        rows = np.arange(height)
+        same = all(
+            np.array_equal(reader.first, rows) and np.array_equal(reader.last, rows + 1)
+            for reader in found
+        )
+        # a window over the whole of a flat operand is no row
+        flat = {item.value for item in call.operands if isinstance(item, Flat)}
+        return tuple(found) if same and flat >= {reader.value for reader in found} else None
+
+
+def _takes_rows(call: KernelCall) -> bool:
+    return any(isinstance(item, Rows) for item in call.operands)
+
+
+def row_types(node: Node, types: Types) -> Types:
+    """The types of one row: that of each output and of each input read row by row."""
+    windows = node.op.windows(types)
+    inputs = tuple(
+        kind if kind is None or window is None else _one_row(kind)
+        for kind, window in zip(types.inputs, windows, strict=True)
+    )
+    return Types(inputs, tuple(_one_row(kind) for kind in types.outputs))
+
+
+def _one_row(kind: TensorType) -> TensorType:
+    return replace(kind, shape=(kind.shape[0], 1, *kind.shape[2:]))
+
+
+def _height(kind: TensorType) -> int | None:
+    """Rows of a single map; None for what is none."""
+    return kind.shape[1] if kind.rank == 4 and kind.shape[0] == 1 and kind.count else None
+
+
+def _image_by_image(types: Types) -> bool:
+    """Whether each image of the output has the place of the same image of the first input."""
+    first, output = types.input(0), types.output
+    return first.bytes == output.bytes or first.shape[0] == 1
