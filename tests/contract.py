@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from tinymill.emit import emit
-from tinymill.ir import DType, Example, Graph, GraphBuilder, Port
+from tinymill.ir import (
+    DType,
+    Example,
+    Graph,
+    GraphBuilder,
+    Port,
+    Reading,
+    Rows,
+    TensorType,
+    Types,
+)
 from tinymill.ops.variables import ReadVariable
 from tinymill.schedule import plan
 
@@ -63,6 +74,61 @@ def random_inputs(graph: Graph, ranges: tuple[float, float], seed: int) -> dict[
             array = rng.integers(low, high + 1, kind.shape).astype(kind.dtype.numpy)
         found[port.value] = array
     return found
+
+
+def row_windows(example: Example) -> tuple[Reading | None, ...]:
+    """The example's windows; all None where it is not computed by rows of single images."""
+    types = example.types
+    found = example.op.windows(types)
+    assert len(found) == len(types.inputs)
+    read = [kind for kind, window in zip(types.inputs, found, strict=True) if window is not None]
+    maps = (*read, *types.outputs)
+    if all(kind is not None and kind.rank == 4 and kind.shape[0] == 1 for kind in maps):
+        return found
+    return (None,) * len(found)
+
+
+def one_row(kind: TensorType) -> TensorType:
+    return kind.with_shape((kind.shape[0], 1, *kind.shape[2:]))
+
+
+def row_types(example: Example) -> Types:
+    """The types with which a row of the example is computed, where its operands are flat."""
+    inputs = tuple(
+        kind if kind is None or window is None else one_row(kind)
+        for kind, window in zip(example.types.inputs, row_windows(example), strict=True)
+    )
+    return Types(inputs, tuple(one_row(kind) for kind in example.types.outputs))
+
+
+def is_flat(example: Example, graph: Graph) -> bool:
+    """Whether the kernel sees plain pointers, no views of rows."""
+    (node,) = graph.nodes
+    constants = [
+        graph.constant(name) if name and graph.is_constant(name) else None for name in node.inputs
+    ]
+    call = example.op.kernel(node.inputs, node.outputs, example.types, constants)
+    assert call is not None
+    return not any(isinstance(operand, Rows) for operand in call.operands)
+
+
+def row_graph(example: Example, graph: Graph) -> Graph:
+    """The example's graph for a single row; its constants are read whole."""
+    (node,), kinds = graph.nodes, row_types(example)
+    for name, window in zip(node.inputs, row_windows(example), strict=True):
+        assert window is None or name not in graph.constants
+    types = {
+        name: kind
+        for name, kind in zip(
+            (*node.inputs, *node.outputs), (*kinds.inputs, *kinds.outputs), strict=True
+        )
+        if kind is not None
+    }
+    inputs, outputs = (
+        tuple(replace(port, shape=types[port.value].shape) for port in ports)
+        for ports in (graph.inputs, graph.outputs)
+    )
+    return graph.replace(types=types, inputs=inputs, outputs=outputs)
 
 
 def run_on_host(

@@ -313,9 +313,8 @@ class Batch:
             if window is None:
                 reads.append((0, 0))
                 continue
-            low = max(0, r0 * window.stride - window.pad)
-            reach = (r1 - 1) * window.stride - window.pad + (window.kernel - 1) * window.dilation
-            reads.append((min(low, x.shape[1]), min(max(reach + 1, low), x.shape[1])))
+            first, last = window.spans(y.shape[1], x.shape[1])
+            reads.append((int(first[r0]), max(int(first[r0]), int(last[r1 - 1]))))
         ring_in = max(1, *(b - a for a, b in reads))
         ring_out = max(r1 - r0 for (r0, r1), _ in bands)
         count = len(found.buffers)

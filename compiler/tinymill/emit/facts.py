@@ -397,9 +397,9 @@ class _Collector:
         const = "" if writes else "const "
         address = self._address(value)
         if value in moving:
-            buffer = self.plan.buffer_of(value)
-            ring = None if buffer is None else buffer.rows
-            place = "y" if ring is None else f"y % {ring}" if ring > 1 else "0"
+            holder = self.plan.buffer_of(value)
+            kept = None if holder is None else holder.rows
+            place = "y" if kept is None else f"y % {kept}" if kept > 1 else "0"
             address = f"{address} + {place} * {kind.bytes // kind.shape[1]}"
         return f"({const}{kind.dtype.c} *)(void *)({address})"
 

@@ -17,7 +17,6 @@ import numpy as np
 
 from ..errors import InvalidModel, UnsupportedOp
 from ..ir import (
-    POINT,
     DType,
     Example,
     FixedPoint,
@@ -26,9 +25,9 @@ from ..ir import (
     Op,
     Param,
     Quant,
+    Reading,
     TensorType,
     Types,
-    Window,
 )
 from .arithmetic import (
     dequantize,
@@ -40,6 +39,7 @@ from .arithmetic import (
 )
 from .exact import BYTES, Line, Plane, Steps, bend_of, line, places, plane
 from .registry import from_onnx, from_tflite
+from .rows import elementwise
 
 FUNCTIONS = {
     "add": np.add,
@@ -92,11 +92,8 @@ class Binary(Op):
             raise InvalidModel(f"types {a} and {b} differ")
         return (TensorType(tuple(shape), a.dtype),)
 
-    def windows(self, types: Types) -> tuple[Window | None, ...]:
-        return tuple(
-            POINT if kind is not None and kind.shape == types.output.shape else None
-            for kind in types.inputs
-        )
+    def windows(self, types: Types) -> tuple[Reading | None, ...]:
+        return elementwise(types)
 
     def permuted(self, order: Sequence[int], types: Types) -> Op | None:
         # an input of lower rank broadcasts along leading axes, which then must be added first
@@ -199,7 +196,10 @@ class Binary(Op):
 
     @classmethod
     def examples(cls) -> Iterator[Example]:
-        shapes = [((2, 3, 4), (2, 3, 4)), ((1, 5, 4, 3), (3,)), ((2, 1, 4), (3, 1)), ((1,), (7,))]
+        shapes = [
+            ((2, 3, 4), (2, 3, 4)), ((1, 5, 4, 3), (3,)), ((2, 1, 4), (3, 1)), ((1,), (7,)),
+            ((1, 5, 4, 3),) * 2, ((1, 5, 4, 3), (1, 5, 1, 3)), ((1, 1, 1, 3), (1, 5, 4, 3)),
+        ]  # fmt: skip
         for function in FUNCTIONS:
             for first, second in shapes:
                 a, b = TensorType(first, DType.FLOAT32), TensorType(second, DType.FLOAT32)

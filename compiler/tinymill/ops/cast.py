@@ -72,8 +72,8 @@ class Cast(Op):
         for source in DType:
             for target in DType:
                 if source is not target:
-                    x = TensorType((5, 30), source)
-                    y = TensorType((5, 30), target)
+                    x = TensorType((1, 5, 6, 5), source)
+                    y = TensorType((1, 5, 6, 5), target)
                     yield Example(cls(target), Types((x,), (y,)), ranges=(-300.0, 300.0))
 
 

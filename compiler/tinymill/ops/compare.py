@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidModel, UnsupportedOp
-from ..ir import POINT, DType, Example, Flat, KernelCall, Op, Param, TensorType, Types, Window
+from ..ir import DType, Example, Flat, KernelCall, Op, Param, Reading, TensorType, Types
 from .binary import RANK
 from .registry import from_onnx, from_tflite
+from .rows import elementwise
 
 COMPARISONS = {"equal": np.equal, "less": np.less, "less_equal": np.less_equal}
 LOGIC = {"and": np.logical_and, "or": np.logical_or, "xor": np.logical_xor}
@@ -23,11 +24,8 @@ class _Elementwise(Op):
 
     alike = True
 
-    def windows(self, types: Types) -> tuple[Window | None, ...]:
-        return tuple(
-            POINT if kind is not None and kind.shape == types.output.shape else None
-            for kind in types.inputs
-        )
+    def windows(self, types: Types) -> tuple[Reading | None, ...]:
+        return elementwise(types)
 
     def permuted(self, order: Sequence[int], types: Types) -> Op | None:
         # an input of lower rank broadcasts along leading axes, which then must be added first
@@ -80,6 +78,8 @@ class Compare(_Elementwise):
                 a, b = TensorType((2, 1, 40), dtype), TensorType((3, 40), dtype)
                 yield Example(cls(function), Types((a, b), cls(function).infer((a, b))))
                 yield Example(cls(function), Types((b, b), cls(function).infer((b, b))))
+                a, b = TensorType((1, 3, 4, 5), dtype), TensorType((1, 3, 1, 1), dtype)
+                yield Example(cls(function), Types((b, a), cls(function).infer((b, a))))
 
 
 @dataclass(frozen=True)
@@ -122,6 +122,8 @@ class Logical(_Elementwise):
         for function in LOGIC:
             yield Example(cls(function), Types((a, b), cls(function).infer((a, b))))
             yield Example(cls(function), Types((b, b), cls(function).infer((b, b))))
+            c = TensorType((1, 3, 4, 7), DType.BOOL)
+            yield Example(cls(function), Types((c, c), cls(function).infer((c, c))))
 
 
 @dataclass(frozen=True)
@@ -170,6 +172,9 @@ class Where(_Elementwise):
         for dtype in (DType.FLOAT32, DType.INT8, DType.INT64):
             a, b = TensorType((3, 4, 5), dtype), TensorType((4, 1), dtype)
             yield Example(cls(), Types((condition, a, b), cls().infer((condition, a, b))))
+            a, b = TensorType((1, 3, 4, 5), dtype), TensorType((1, 1, 4, 1), dtype)
+            some = TensorType((1, 3, 1, 5), DType.BOOL)
+            yield Example(cls(), Types((some, a, b), cls().infer((some, a, b))))
 
 
 def broadcast(*kinds: TensorType) -> tuple[int, ...]:

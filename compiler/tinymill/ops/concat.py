@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidModel, UnsupportedOp
-from ..ir import DType, Example, Flat, KernelCall, Op, Operand, Param, TensorType, Types
+from ..ir import DType, Example, Flat, KernelCall, Op, Operand, Param, Reading, TensorType, Types
 from .lookup import as_table
 from .registry import from_onnx, from_tflite
 from .reshape import Reshape
+from .rows import same_rows
 
 MOST = 16
 """Inputs that one kernel call joins."""
@@ -47,6 +48,9 @@ class Concat(Op):
     ) -> tuple[np.ndarray, ...]:
         return (np.concatenate([x for x in inputs if x is not None], axis=self.axis),)
 
+    def windows(self, types: Types) -> tuple[Reading | None, ...]:
+        return same_rows(types, len(types.inputs))
+
     def permuted(self, order: Sequence[int], types: Types) -> Op | None:
         return Concat(order[self.axis])
 
@@ -75,6 +79,12 @@ class Concat(Op):
                     kinds.append(TensorType(tuple(shape), dtype))
                 op = cls(axis)
                 yield Example(op, Types(tuple(kinds), op.infer(kinds)))
+            for axis, shapes in (
+                (3, ((1, 3, 4, 2), (1, 3, 4, 5))),
+                (2, ((1, 3, 4, 2), (1, 3, 1, 2))),
+            ):
+                kinds = [TensorType(shape, dtype) for shape in shapes]
+                yield Example(cls(axis), Types(tuple(kinds), cls(axis).infer(kinds)))
 
 
 def parts(whole: TensorType, axis: int, pieces: Sequence[TensorType]) -> dict[str, Param]:

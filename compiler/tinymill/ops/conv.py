@@ -77,7 +77,13 @@ class Conv2D(Op):
 
     def windows(self, types: Types) -> tuple[Window | None, ...]:
         window = Window(types.input(1).shape[1], self.stride[0], self.dilation[0], self.pad[0])
-        return (window, *([None] * (len(types.inputs) - 1)))
+        return (None if self._dense(types) else window, *([None] * (len(types.inputs) - 1)))
+
+    def _dense(self, types: Types) -> bool:
+        """Whether each output sees the whole map: a fully connected layer, with fast kernels."""
+        x, y, weights = types.input(0), types.output, types.input(1)
+        whole = y.shape[1:3] == (1, 1) and weights.shape[1:3] == x.shape[1:3] and self.groups == 1
+        return whole and self.rescale is not None and not any(self.pad)
 
     def reference(
         self, inputs: Sequence[np.ndarray | None], types: Types
@@ -178,9 +184,7 @@ class Conv2D(Op):
             return KernelCall("conv2d", "f32", params, operands, facts)
         zeros = zero_of(weights)
         low, high = self.clamp or y.dtype.limits
-        whole = y.shape[1:3] == (1, 1) and (kh, kw) == x.shape[1:3] and self.groups == 1
-        if whole and not padded:
-            # each output sees the whole map: a fully connected layer, whose kernels are faster
+        if self._dense(types):
             params = {"rows": x.shape[0], "depth": kh * kw * group_in, "outs": outs}
             table = Table("weights", array.reshape(outs, -1), "OI")
             facts = {}

@@ -17,8 +17,10 @@ from ..ir import (
     Op,
     Param,
     Quant,
+    Reading,
     Rescale,
     Rows,
+    RowTable,
     Table,
     TensorType,
     Types,
@@ -68,6 +70,19 @@ class ConvTranspose(Op):
                 f"size {self.size}"
             )
         return (TensorType((x.shape[0], *self.size, outs), x.dtype),)
+
+    def windows(self, types: Types) -> tuple[Reading | None, ...]:
+        rest = (None,) * (len(types.inputs) - 1)
+        x, taps = types.input(0), types.input(1).shape[1]
+        if x.shape[0] != 1:
+            return (None, *rest)
+        # row y is reached from the rows at (y + pad - k * dilation) / stride; from none, where
+        # the taps leave gaps
+        ends = [y + self.pad[0] for y in range(self.size[0])]
+        starts = [end - (taps - 1) * self.dilation[0] for end in ends]
+        first = tuple(min(max(-(-n // self.stride[0]), 0), x.shape[1]) for n in starts)
+        last = tuple(min(n // self.stride[0] + 1, x.shape[1]) for n in ends)
+        return (RowTable(first, last), *rest)
 
     def macs(self, types: Types) -> int:
         x, (outs, kh, kw, _) = types.input(0), types.input(1).shape

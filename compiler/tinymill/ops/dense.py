@@ -18,6 +18,7 @@ from ..ir import (
     Op,
     Param,
     Quant,
+    Reading,
     Rescale,
     Table,
     TensorType,
@@ -26,6 +27,7 @@ from ..ir import (
 from .arithmetic import fixed_point, float_scale, quantize_clamp, rescale
 from .conv import check_alike, fold_offset, is_int8_conv, rescale_params, zero_of
 from .registry import from_tflite
+from .rows import same_rows
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,10 @@ class FullyConnected(Op):
 
     def macs(self, types: Types) -> int:
         return types.output.count * types.input(1).shape[1]
+
+    def windows(self, types: Types) -> tuple[Reading | None, ...]:
+        # a map that is flattened gives no map
+        return same_rows(types)
 
     def reference(
         self, inputs: Sequence[np.ndarray | None], types: Types
@@ -132,6 +138,7 @@ class FullyConnected(Op):
             ((1, 20), 7, False),
             ((3, 2, 5), 4, False),
             ((2, 2, 5), 3, True),
+            ((1, 3, 2, 5), 4, False),
         ):
             depth = 10 if flatten else shape[-1]
             kind = TensorType((outs, depth), DType.FLOAT32)

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidModel
-from ..ir import DType, Example, Flat, KernelCall, Op, TensorType, Types
+from ..ir import DType, Example, Flat, KernelCall, Op, Reading, TensorType, Types
 from .compare import strides
 from .moving import walk
 from .registry import from_onnx, from_tflite
 from .reshape import Reshape
+from .rows import broadcast_rows
 
 RANK = 8
 
@@ -40,7 +41,11 @@ class Expand(Op):
     ) -> tuple[np.ndarray, ...]:
         x = inputs[0]
         assert x is not None
-        return (np.ascontiguousarray(np.broadcast_to(x, self.shape)).reshape(self.shape),)
+        shape = types.output.shape
+        return (np.ascontiguousarray(np.broadcast_to(x, shape)).reshape(shape),)
+
+    def windows(self, types: Types) -> tuple[Reading | None, ...]:
+        return (broadcast_rows(types.input(0), types.output),)
 
     def permuted(self, order: Sequence[int], types: Types) -> Op | None:
         if len(self.shape) != len(order):
@@ -63,7 +68,10 @@ class Expand(Op):
     @classmethod
     def examples(cls) -> Iterator[Example]:
         for dtype in (DType.FLOAT32, DType.INT8):
-            for shape, wide in (((3, 1), (2, 3, 4)), ((1,), (5,)), ((2, 1, 3), (2, 4, 3))):
+            for shape, wide in (
+                ((3, 1), (2, 3, 4)), ((1,), (5,)), ((2, 1, 3), (2, 4, 3)),
+                ((1, 3, 1, 5), (1, 3, 4, 5)), ((1, 1, 1, 5), (1, 3, 4, 5)),
+            ):  # fmt: skip
                 x = TensorType(shape, dtype)
                 yield Example(cls(wide), Types((x,), (TensorType(wide, dtype),)))
 

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidModel, UnsupportedOp
-from ..ir import DType, Example, Flat, KernelCall, Op, Param, TensorType, Types
+from ..ir import DType, Example, Flat, KernelCall, Op, Param, Reading, TensorType, Types
 from .registry import from_onnx, from_tflite
+from .rows import same_rows
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,9 @@ class Gather(Op):
 
     def quantized(self, types: Types) -> Op | None:
         return self if types.input(0).quant == types.output.quant else None
+
+    def windows(self, types: Types) -> tuple[Reading | None, ...]:
+        return same_rows(types) if self.axis != 1 else (None, None)
 
     def permuted(self, order: Sequence[int], types: Types) -> Op | None:
         return Gather(order[self.axis]) if types.input(1).rank == 1 else None
@@ -78,6 +82,10 @@ class Gather(Op):
                     yield Example(
                         op, Types((x, kind), op.infer((x, kind))), {1: np.asarray(values)}
                     )
+            x, kind = TensorType((1, 3, 4, 5), dtype), TensorType((3,), DType.INT32)
+            for axis in (1, 2, 3):
+                op, found = cls(axis), np.array((2, -3, 0), np.int32)
+                yield Example(op, Types((x, kind), op.infer((x, kind))), {1: found})
 
 
 @from_tflite("GATHER")

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import UnsupportedOp
-from ..ir import DType, Example, Flat, KernelCall, Op, Param, TensorType, Types
+from ..ir import DType, Example, Flat, KernelCall, Op, Param, Reading, TensorType, Types
 from .registry import from_onnx, from_tflite
 from .reshape import Reshape
+from .rows import same_rows
 from .softmax import Softmax
 from .transpose import Transpose
 
@@ -25,6 +26,9 @@ class LogSoftmax(Op):
         x = inputs[0]
         assert x is not None
         return (TensorType(x.shape, x.dtype),)
+
+    def windows(self, types: Types) -> tuple[Reading | None, ...]:
+        return same_rows(types)
 
     def permuted(self, order: Sequence[int], types: Types) -> Op | None:
         return self if order[-1] == len(order) - 1 else None
@@ -54,7 +58,7 @@ class LogSoftmax(Op):
 
     @classmethod
     def examples(cls) -> Iterator[Example]:
-        for shape in ((3, 11), (2, 1, 4), (1,)):
+        for shape in ((3, 11), (2, 1, 4), (1,), (1, 3, 2, 11)):
             x = TensorType(shape, DType.FLOAT32)
             yield Example(cls(), Types((x,), (x,)), ranges=(-8.0, 8.0))
 

@@ -78,7 +78,7 @@ class Table(Op):
     @classmethod
     def examples(cls) -> Iterator[Example]:
         rng = np.random.default_rng(3)
-        x = TensorType((3, 100), DType.INT8, Quant((0.05,), (3,)))
+        x = TensorType((1, 3, 10, 10), DType.INT8, Quant((0.05,), (3,)))
         table = tuple(rng.integers(-128, 128, 256).tolist())
         yield Example(cls(table), Types((x,), (x,)))
 

@@ -22,6 +22,7 @@ from ..ir import (
     Op,
     Param,
     Quant,
+    Reading,
     TensorType,
     Types,
 )
@@ -32,6 +33,7 @@ from .dense import FullyConnected
 from .quantization import Dequantize
 from .registry import from_onnx
 from .reshape import Reshape
+from .rows import broadcast_rows
 from .transpose import Transpose
 
 RANK = 6
@@ -59,6 +61,9 @@ class MatMul(Op):
 
     def macs(self, types: Types) -> int:
         return types.output.count * types.input(0).shape[-1]
+
+    def windows(self, types: Types) -> tuple[Reading | None, ...]:
+        return tuple(broadcast_rows(kind, types.output) for kind in types.inputs)
 
     def reference(
         self, inputs: Sequence[np.ndarray | None], types: Types
@@ -117,6 +122,7 @@ class MatMul(Op):
     def examples(cls) -> Iterator[Example]:
         cases = [
             ((3, 4), (4, 5)), ((2, 3, 4), (2, 4, 2)), ((3, 1, 2, 4), (5, 4, 1)), ((1, 7), (7, 1)),
+            ((1, 3, 2, 4), (1, 3, 4, 5)), ((1, 3, 2, 4), (4, 5)), ((1, 1, 2, 4), (1, 3, 4, 5)),
         ]  # fmt: skip
         for first, second in cases:
             a, b = TensorType(first, DType.FLOAT32), TensorType(second, DType.FLOAT32)

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidModel, UnsupportedOp
-from ..ir import DType, Example, Flat, KernelCall, Op, Operand, TensorType, Types
+from ..ir import DType, Example, Flat, KernelCall, Op, Operand, Reading, TensorType, Types
 from .registry import from_onnx, from_tflite
 from .reshape import Reshape
+from .rows import same_rows
 from .transpose import Transpose
 
 
@@ -87,8 +88,15 @@ class GroupNorm(_FloatNorm):
             yield Example(cls(groups, 1e-3), Types((x, channel, channel), (x,)))
 
 
+class _RowNorm(_FloatNorm):
+    """What is normalised along the last axis alone."""
+
+    def windows(self, types: Types) -> tuple[Reading | None, ...]:
+        return same_rows(types)
+
+
 @dataclass(frozen=True)
-class LayerNorm(_FloatNorm):
+class LayerNorm(_RowNorm):
     """y = (x - mean) / sqrt(variance + epsilon) * scale + shift along the last axis.
 
     Inputs x, scale [D], shift [D] or none. Without ``centre`` the mean counts as 0
@@ -136,14 +144,15 @@ class LayerNorm(_FloatNorm):
 
     @classmethod
     def examples(cls) -> Iterator[Example]:
-        x = TensorType((2, 3, 10), DType.FLOAT32)
         row = TensorType((10,), DType.FLOAT32)
-        yield Example(cls(), Types((x, row, row), (x,)))
-        yield Example(cls(1e-2, False), Types((x, row, None), (x,)))
+        for shape in ((2, 3, 10), (1, 3, 2, 10)):
+            x = TensorType(shape, DType.FLOAT32)
+            yield Example(cls(), Types((x, row, row), (x,)))
+            yield Example(cls(1e-2, False), Types((x, row, None), (x,)))
 
 
 @dataclass(frozen=True)
-class LpNorm(_FloatNorm):
+class LpNorm(_RowNorm):
     """y = x / max(norm of order 1 or 2, least) along the last axis; rows of norm 0 stay 0."""
 
     order: int = 2
@@ -176,14 +185,15 @@ class LpNorm(_FloatNorm):
 
     @classmethod
     def examples(cls) -> Iterator[Example]:
-        x = TensorType((4, 10), DType.FLOAT32)
-        for order in (1, 2):
-            yield Example(cls(order), Types((x,), (x,)))
-        yield Example(cls(2, 5.0), Types((x,), (x,)))
+        for shape in ((4, 10), (1, 3, 2, 10)):
+            x = TensorType(shape, DType.FLOAT32)
+            for order in (1, 2):
+                yield Example(cls(order), Types((x,), (x,)))
+            yield Example(cls(2, 5.0), Types((x,), (x,)))
 
 
 @dataclass(frozen=True)
-class LocalResponseNorm(_FloatNorm):
+class LocalResponseNorm(_RowNorm):
     """y[c] = x[c] / (bias + alpha / size * sum of x[k]^2)^beta along the last axis.
 
     k runs from c - floor((size - 1) / 2) to c + ceil((size - 1) / 2), inside the axis.

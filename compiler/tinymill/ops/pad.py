@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidModel
-from ..ir import DType, Example, Flat, KernelCall, Op, Param, Quant, TensorType, Types
+from ..ir import DType, Example, Flat, KernelCall, Op, Param, Quant, Reading, TensorType, Types
 from .moving import RANK
 from .registry import from_onnx, from_tflite
+from .rows import same_rows
 
 MODES = {"constant": 0, "reflect": 1, "edge": 2}
 
@@ -53,6 +54,9 @@ class Pad(Op):
         if self.mode == "constant":
             return (np.pad(x, widths, constant_values=x.dtype.type(self.value)),)
         return (np.pad(x, widths, mode=self.mode),)  # type: ignore[call-overload]
+
+    def windows(self, types: Types) -> tuple[Reading | None, ...]:
+        return same_rows(types)
 
     def permuted(self, order: Sequence[int], types: Types) -> Op | None:
         return Pad(
@@ -105,9 +109,14 @@ class Pad(Op):
             for dtype, value in ((DType.FLOAT32, -1.5), (DType.INT8, -7)):
                 quant = None if dtype is DType.FLOAT32 else Quant((0.1,), (-7,))
                 x = TensorType((1, 4, 5, 3), dtype, quant)
-                op = cls((0, 1, 2, 0), (0, 2, 1, 0), value, mode)
-                (y,) = op.infer((x,))
-                yield Example(op, Types((x,), (TensorType(y.shape, dtype, quant),)))
+                for before, after in (
+                    ((0, 1, 2, 0), (0, 2, 1, 0)),
+                    ((0, 0, 2, 0), (0, 0, 1, 2)),
+                    ((0, 0, 0, 1), (0, 0, 0, 0)),
+                ):
+                    op = cls(before, after, value, mode)
+                    (y,) = op.infer((x,))
+                    yield Example(op, Types((x,), (TensorType(y.shape, dtype, quant),)))
 
 
 @from_tflite("PAD", "PADV2", "MIRROR_PAD")

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidModel, UnsupportedOp
-from ..ir import POINT, DType, Example, Flat, KernelCall, Op, TensorType, Types, Window
+from ..ir import DType, Example, Flat, KernelCall, Op, Reading, TensorType, Types
 from .compare import broadcast, geometry
 from .registry import from_onnx, from_tflite
+from .rows import elementwise
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,8 @@ class PRelu(Op):
             raise InvalidModel(f"slopes {slope} for {x}")
         return (TensorType(x.shape, x.dtype),)
 
-    def windows(self, types: Types) -> tuple[Window | None, ...]:
-        return (POINT, POINT if types.input(1).shape == types.output.shape else None)
+    def windows(self, types: Types) -> tuple[Reading | None, ...]:
+        return elementwise(types)
 
     def permuted(self, order: Sequence[int], types: Types) -> Op | None:
         return self
@@ -57,6 +58,9 @@ class PRelu(Op):
     def examples(cls) -> Iterator[Example]:
         x = TensorType((2, 3, 4, 5), DType.FLOAT32)
         for shape in ((5,), (1, 1, 1), (2, 3, 4, 5), (3, 1, 1)):
+            yield Example(cls(), Types((x, TensorType(shape, DType.FLOAT32)), (x,)))
+        x = TensorType((1, 3, 4, 5), DType.FLOAT32)
+        for shape in ((5,), (1, 3, 4, 1)):
             yield Example(cls(), Types((x, TensorType(shape, DType.FLOAT32)), (x,)))
 
 

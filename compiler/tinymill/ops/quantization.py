@@ -89,10 +89,10 @@ class Quantize(Op):
 
     @classmethod
     def examples(cls) -> Iterator[Example]:
-        x = TensorType((3, 7), DType.FLOAT32)
+        x = TensorType((1, 3, 1, 7), DType.FLOAT32)
         for rounding in ("even", "away"):
             for dtype in (DType.INT8, DType.UINT8, DType.INT16):
-                y = TensorType((3, 7), dtype, Quant((0.25,), (3,)))
+                y = TensorType((1, 3, 1, 7), dtype, Quant((0.25,), (3,)))
                 yield Example(cls(dtype, rounding), Types((x,), (y,)), ranges=(-40.0, 40.0))
 
 
@@ -137,9 +137,9 @@ class Dequantize(Op):
 
     @classmethod
     def examples(cls) -> Iterator[Example]:
-        y = TensorType((3, 7), DType.FLOAT32)
+        y = TensorType((1, 3, 1, 7), DType.FLOAT32)
         for dtype in (DType.INT8, DType.UINT8, DType.INT16, DType.INT32):
-            x = TensorType((3, 7), dtype, Quant((0.0625,), (-3 if dtype.limits[0] else 3,)))
+            x = TensorType((1, 3, 1, 7), dtype, Quant((0.0625,), (-3 if dtype.limits[0] else 3,)))
             yield Example(cls(), Types((x,), (y,)))
 
 
@@ -205,11 +205,11 @@ class Requantize(Op):
             (DType.INT16, DType.INT32), (DType.INT8, DType.INT32),
         ]  # fmt: skip
         quants = Quant((0.05,), (4,)), Quant((0.0613,), (-5,))
-        x, y = (TensorType((9, 11), DType.INT8, quant) for quant in quants)
+        x, y = (TensorType((1, 9, 1, 11), DType.INT8, quant) for quant in quants)
         yield Example(cls(DType.INT8, fixed_point([0.05 / 0.0613])), Types((x,), (y,)))
         for source, target in pairs:
-            x = TensorType((3, 7), source, Quant((0.05,), (4,)))
-            y = TensorType((3, 7), target, Quant((0.02,), (-5,)))
+            x = TensorType((1, 3, 1, 7), source, Quant((0.05,), (4,)))
+            y = TensorType((1, 3, 1, 7), target, Quant((0.02,), (-5,)))
             yield Example(cls(target, fixed_point([0.05 / 0.02])), Types((x,), (y,)))
 
 
@@ -249,8 +249,8 @@ class Recode(Op):
     @classmethod
     def examples(cls) -> Iterator[Example]:
         quants = (Quant((0.5,), (128,)), Quant((0.5,), (0,)))
-        unsigned = TensorType((5, 3), DType.UINT8, quants[0])
-        signed = TensorType((5, 3), DType.INT8, quants[1])
+        unsigned = TensorType((1, 5, 3, 1), DType.UINT8, quants[0])
+        signed = TensorType((1, 5, 3, 1), DType.INT8, quants[1])
         yield Example(cls(), Types((unsigned,), (signed,)))
         yield Example(cls(), Types((signed,), (unsigned,)))
 

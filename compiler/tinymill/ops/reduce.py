@@ -21,6 +21,7 @@ from ..ir import (
     Op,
     Param,
     Quant,
+    Reading,
     Rescale,
     TensorType,
     Types,
@@ -29,6 +30,7 @@ from .arithmetic import fixed_multiplier, float_scale, saturate, scale_fixed, sc
 from .exact import Line, Steps, bend_of, line, places
 from .registry import from_onnx, from_tflite
 from .reshape import Reshape
+from .rows import same_rows
 
 FUNCTIONS = {"sum": 0, "mean": 1, "max": 2, "min": 3, "prod": 4}
 RANK = 8
@@ -60,6 +62,9 @@ class Reduce(Op):
         if not self.keepdims:
             shape = [n for a, n in enumerate(x.shape) if a not in self.axes]
         return (TensorType(tuple(shape), x.dtype),)
+
+    def windows(self, types: Types) -> tuple[Reading | None, ...]:
+        return same_rows(types)
 
     def reference(
         self, inputs: Sequence[np.ndarray | None], types: Types
@@ -149,6 +154,8 @@ class Reduce(Op):
             ((2, 3, 4), (0, 2)),
             ((7,), (0,)),
             ((2, 5, 60, 13), (1, 2)),
+            ((1, 3, 4, 5), (2,)),
+            ((1, 3, 4, 5), (2, 3)),
         ]
         for shape, axes in cases:
             for function in FUNCTIONS:
@@ -279,6 +286,9 @@ class ArgMax(Op):
         shape = (*x.shape[: self.axis], *middle, *x.shape[self.axis + 1 :])
         return (TensorType(shape, self.dtype),)
 
+    def windows(self, types: Types) -> tuple[Reading | None, ...]:
+        return same_rows(types)
+
     def reference(
         self, inputs: Sequence[np.ndarray | None], types: Types
     ) -> tuple[np.ndarray, ...]:
@@ -326,6 +336,10 @@ class ArgMax(Op):
                 for axis in range(3):
                     x = TensorType((3, 40, 2), dtype)
                     op = cls(axis, axis != 1, axis == 0, axis == 2, target)
+                    yield Example(op, Types((x,), op.infer((x,))))
+                for axis in (2, 3):
+                    x = TensorType((1, 3, 4, 5), dtype)
+                    op = cls(axis, dtype=target)
                     yield Example(op, Types((x,), op.infer((x,))))
 
 

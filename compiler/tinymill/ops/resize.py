@@ -10,7 +10,19 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidModel, UnsupportedOp
-from ..ir import DType, Example, KernelCall, Op, Param, Rows, Table, TensorType, Types
+from ..ir import (
+    DType,
+    Example,
+    KernelCall,
+    Op,
+    Param,
+    Reading,
+    Rows,
+    RowTable,
+    Table,
+    TensorType,
+    Types,
+)
 from .registry import from_onnx, from_tflite
 
 FIXED_BITS = 10
@@ -34,6 +46,11 @@ class ResizeNearest(Op):
         if max(self.rows) >= height or max(self.columns) >= width:
             raise InvalidModel(f"resize reads beyond {x.shape}")
         return (TensorType((n, len(self.rows), len(self.columns), channels), x.dtype),)
+
+    def windows(self, types: Types) -> tuple[Reading | None, ...]:
+        if types.input(0).shape[0] != 1:
+            return (None,)
+        return (RowTable(self.rows, tuple(row + 1 for row in self.rows)),)
 
     def reference(
         self, inputs: Sequence[np.ndarray | None], types: Types
@@ -62,8 +79,9 @@ class ResizeNearest(Op):
     def examples(cls) -> Iterator[Example]:
         for dtype in (DType.INT8, DType.FLOAT32):
             for op in (cls((0, 0, 1, 1, 2, 2), (0, 1, 1, 2)), cls((2,), (3, 0))):
-                x = TensorType((2, 3, 4, 5), dtype)
-                yield Example(op, Types((x,), op.infer((x,))))
+                for batch in (1, 2):
+                    x = TensorType((batch, 3, 4, 5), dtype)
+                    yield Example(op, Types((x,), op.infer((x,))))
 
 
 Tap = tuple[int, int, float]
@@ -92,6 +110,13 @@ class ResizeBilinear(Op):
         if max(max(a, b) for a, b, _ in self.columns) >= width:
             raise InvalidModel(f"resize reads beyond {x.shape}")
         return (TensorType((n, len(self.rows), len(self.columns), channels), x.dtype),)
+
+    def windows(self, types: Types) -> tuple[Reading | None, ...]:
+        if types.input(0).shape[0] != 1:
+            return (None,)
+        first = tuple(min(a, b) for a, b, _ in self.rows)
+        last = tuple(max(a, b) + 1 for a, b, _ in self.rows)
+        return (RowTable(first, last),)
 
     def macs(self, types: Types) -> int:
         return 4 * types.output.count

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidModel
-from ..ir import DType, Example, Flat, KernelCall, Op, TensorType, Types
+from ..ir import DType, Example, Flat, KernelCall, Op, Reading, TensorType, Types
 from .moving import walk
 from .registry import from_onnx, from_tflite
 from .reshape import Reshape
+from .rows import same_rows
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,14 @@ class Slice(Op):
         assert x is not None
         places = [
             begin + np.arange(size) * step
-            for begin, size, step in zip(self.begin, self.size, self.step, strict=True)
+            for begin, size, step in zip(self.begin, types.output.shape, self.step, strict=True)
         ]
         return (np.ascontiguousarray(x[np.ix_(*places)]) if places else x.copy(),)
+
+    def windows(self, types: Types) -> tuple[Reading | None, ...]:
+        # input and output of one height: all rows, in their order or turned around
+        turned = self.begin[1:2] != (0,)
+        return (None,) if turned else same_rows(types)
 
     def permuted(self, order: Sequence[int], types: Types) -> Op | None:
         places = [list(order).index(axis) for axis in range(len(order))]
@@ -69,7 +75,7 @@ class Slice(Op):
             strides[axis] = strides[axis + 1] * x.shape[axis + 1]
         offset = sum(b * s for b, s in zip(self.begin, strides, strict=True))
         steps = [step * s for step, s in zip(self.step, strides, strict=True)]
-        params = {"offset": offset, **walk(self.size, steps, x.dtype.size)}
+        params = {"offset": offset, **walk(types.output.shape, steps, x.dtype.size)}
         return KernelCall("slice", "b8", params, (Flat(inputs[0]), Flat(outputs[0])))
 
     @classmethod
@@ -80,6 +86,13 @@ class Slice(Op):
                 cls((0, 1, 0, 0), (2, 3, 6, 3), (1, 1, 1, 1)),
                 cls((1, 4, 5, 2), (2, 3, 2, 3), (-1, -2, -3, -1)),
                 cls((0, 0, 1, 1), (1, 3, 2, 1), (1, 2, 2, 1)),
+            ):
+                yield Example(op, Types((x,), op.infer((x,))))
+            x = TensorType((1, 5, 6, 3), dtype)
+            for op in (
+                cls((0, 0, 4, 1), (1, 5, 2, 2), (1, 1, -3, 1)),
+                cls((0, 4, 0, 0), (1, 5, 6, 3), (1, -1, 1, 1)),
+                cls((0, 1, 0, 0), (1, 2, 6, 3), (1, 2, 1, 1)),
             ):
                 yield Example(op, Types((x,), op.infer((x,))))
 

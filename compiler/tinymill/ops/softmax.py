@@ -9,9 +9,22 @@ from typing import Any
 import numpy as np
 
 from ..errors import UnsupportedOp
-from ..ir import DType, Example, Flat, KernelCall, Op, Param, Quant, Table, TensorType, Types
+from ..ir import (
+    DType,
+    Example,
+    Flat,
+    KernelCall,
+    Op,
+    Param,
+    Quant,
+    Reading,
+    Table,
+    TensorType,
+    Types,
+)
 from .arithmetic import divide_by_pot, doubling_high_mul, fixed_multiplier, saturate, wrap32
 from .registry import from_tflite
+from .rows import same_rows
 from .table_softmax import table_softmax
 
 # gemmlowp's fixed-point softmax as TFLite uses it: differences of logits carry 5 integer bits,
@@ -35,6 +48,9 @@ class Softmax(Op):
         x = inputs[0]
         assert x is not None
         return (TensorType(x.shape, self.dtype),)
+
+    def windows(self, types: Types) -> tuple[Reading | None, ...]:
+        return same_rows(types)
 
     def reference(
         self, inputs: Sequence[np.ndarray | None], types: Types
@@ -92,12 +108,15 @@ class Softmax(Op):
 
     @classmethod
     def examples(cls) -> Iterator[Example]:
-        x = TensorType((3, 11), DType.FLOAT32)
-        yield Example(cls(), Types((x,), (x,)))
+        for shape in ((3, 11), (1, 3, 2, 11)):
+            x = TensorType(shape, DType.FLOAT32)
+            yield Example(cls(), Types((x,), (x,)))
         for scale in (0.01, 0.07, 0.6, 3.0):
             for dtype, zero in ((DType.INT8, -128), (DType.INT16, -32768)):
                 qx = TensorType((5, 12), DType.INT8, Quant((scale,), (4,)))
                 qy = TensorType((5, 12), dtype, Quant((1 / (1 << 8 * dtype.size),), (zero,)))
+                yield Example(cls(dtype=dtype), Types((qx,), (qy,)))
+                qx, qy = (kind.with_shape((1, 3, 2, 12)) for kind in (qx, qy))
                 yield Example(cls(dtype=dtype), Types((qx,), (qy,)))
 
 

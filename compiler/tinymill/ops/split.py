@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidModel, UnsupportedOp
-from ..ir import DType, Example, Flat, KernelCall, Op, Operand, TensorType, Types
+from ..ir import DType, Example, Flat, KernelCall, Op, Operand, Reading, TensorType, Types
 from .concat import MOST, parts
 from .registry import from_onnx, from_tflite
+from .rows import same_rows
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,9 @@ class Split(Op):
             for piece, kind in zip(pieces, types.outputs, strict=True)
         )
 
+    def windows(self, types: Types) -> tuple[Reading | None, ...]:
+        return same_rows(types)
+
     def permuted(self, order: Sequence[int], types: Types) -> Op | None:
         return None if self.squeeze else Split(order[self.axis], self.sizes)
 
@@ -79,6 +83,9 @@ class Split(Op):
         for dtype in (DType.INT8, DType.FLOAT32):
             x = TensorType((2, 6, 5), dtype)
             for op in (cls(1, (1, 2, 3)), cls(2, (5,)), cls(0, (1, 1), True)):
+                yield Example(op, Types((x,), op.infer((x,))))
+            x = TensorType((1, 3, 4, 5), dtype)
+            for op in (cls(3, (2, 3)), cls(2, (1, 1, 2)), cls(1, (1, 2))):
                 yield Example(op, Types((x,), op.infer((x,))))
 
 

@@ -7,8 +7,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..ir import DType, Example, Flat, KernelCall, Op, Param, Quant, Table, TensorType, Types
+from ..ir import (
+    DType,
+    Example,
+    Flat,
+    KernelCall,
+    Op,
+    Param,
+    Quant,
+    Reading,
+    Table,
+    TensorType,
+    Types,
+)
 from .arithmetic import quantize
+from .rows import same_rows
 
 
 @dataclass(frozen=True)
@@ -30,6 +43,9 @@ class TableSoftmax(Op):
     def table(self, x: TensorType) -> np.ndarray:
         """exp(-beta * scale * d) in float32."""
         return np.exp(-np.arange(256, dtype=np.float64) * x.scale * self.beta).astype(np.float32)
+
+    def windows(self, types: Types) -> tuple[Reading | None, ...]:
+        return same_rows(types)
 
     def reference(
         self, inputs: Sequence[np.ndarray | None], types: Types
@@ -64,6 +80,8 @@ class TableSoftmax(Op):
         for scale, out_scale, zero in ((0.1, 1 / 256, -128), (0.01, 0.004, 5), (0.7, 0.01, 0)):
             x = TensorType((3, 10), DType.INT8, Quant((scale,), (4,)))
             y = TensorType((3, 10), DType.INT8, Quant((float(np.float32(out_scale)),), (zero,)))
+            yield Example(cls(), Types((x,), (y,)))
+            x, y = (kind.with_shape((1, 3, 2, 10)) for kind in (x, y))
             yield Example(cls(), Types((x,), (y,)))
 
 

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidModel
-from ..ir import DType, Example, Flat, KernelCall, Op, TensorType, Types
+from ..ir import DType, Example, Flat, KernelCall, Op, Reading, TensorType, Types
 from .moving import walk
 from .registry import from_onnx, from_tflite
+from .rows import same_rows
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,9 @@ class Transpose(Op):
         if sorted(self.order) != list(range(x.rank)):
             raise InvalidModel(f"order {self.order} for rank {x.rank}")
         return (TensorType(tuple(x.shape[axis] for axis in self.order), x.dtype),)
+
+    def windows(self, types: Types) -> tuple[Reading | None, ...]:
+        return same_rows(types) if self.order[1:2] == (1,) else (None,)
 
     def reference(
         self, inputs: Sequence[np.ndarray | None], types: Types
@@ -62,6 +66,7 @@ class Transpose(Op):
                 ((2, 3, 4, 5), (0, 3, 1, 2)),
                 ((3, 5), (1, 0)),
                 ((2, 3, 4), (2, 0, 1)),
+                ((1, 3, 4, 5), (0, 1, 3, 2)),
             ):
                 x = TensorType(shape, dtype)
                 op = cls(order)

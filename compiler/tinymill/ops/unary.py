@@ -148,7 +148,7 @@ class Unary(Op):
 
     @classmethod
     def examples(cls) -> Iterator[Example]:
-        shape = (2, 3, 5)
+        shape = (1, 2, 3, 5)
         constants = {
             "clip": (-0.5, 1.25), "leakyrelu": (0.125, 0.0), "thresholdedrelu": (0.5, 0.0),
             "elu": (0.75, 0.0), "selu": (1.673, 1.051), "celu": (1.5, 0.0),

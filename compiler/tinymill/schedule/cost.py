@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from ..ir import Types
+from collections.abc import Sequence
+
 from .plan import Step
 
 CALL = 300
+SEGMENT = 20
+"""Instructions that a segment of several turns costs by itself."""
 
 
-def cost_of(step: Step, calls: int) -> int:
-    """Instructions of a step in ``calls`` calls."""
-    return calls * CALL
+def cost_of(step: Step, turns: Sequence[int]) -> int:
+    """Instructions of a step in turns of so many rows each."""
+    macs = step.macs
+    return macs + len(turns) * CALL

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..ir import POINT, Graph, Node, Reading
+from .cost import SEGMENT, cost_of
 from .plan import Buffer, Overlay, Step
 from .streaming import Stream
 
@@ -36,6 +37,15 @@ class Section:
             return None
         node = self.steps[0].node
         return f"scratch of {node.name or node.outputs[0]}"
+
+    @property
+    def cost(self) -> int:
+        """Instructions, about."""
+        if self.stream is None:
+            return cost_of(self.steps[0], [self.steps[0].height])
+        return SEGMENT + sum(
+            cost_of(step, self.stream.calls(index)) for index, step in enumerate(self.steps)
+        )
 
     def rows_held(self, graph: Graph, value: str) -> int | None:
         """Rows held of a value in this section; None where it is held whole."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from ..ir import Graph, KernelCall, Node, Table
+from ..ir import Graph, KernelCall, Node, Table, Types
 from .kernels import Kernel
 
 
@@ -60,6 +60,7 @@ class Step:
     """
 
     node: Node
+    types: Types
     call: KernelCall
     packed: KernelCall
     kernel: Kernel
@@ -71,6 +72,11 @@ class Step:
     in_place: bool = False
     pushed_bytes: int = 0
     row_by_row: bool = False
+
+    @cached_property
+    def macs(self) -> int:
+        """Multiply-accumulates of all rows."""
+        return int(self.node.op.macs(self.types))
 
     @property
     def symbol(self) -> str:
@@ -108,6 +114,19 @@ class Segment:
         return len(self.turns) == 1 and not self.steps[0].row_by_row
 
 
+@dataclass(frozen=True)
+class Choice:
+    """How ``count`` consecutive nodes are computed.
+
+    ``rows`` 0: each node whole (then ``count`` is 1); else they take turns, that many rows of
+    the first node's output a beat; ``lazy`` as for ``Stream``.
+    """
+
+    count: int
+    rows: int = 0
+    lazy: int = 0
+
+
 def _table_bytes(call: KernelCall) -> int:
     items = (*call.operands, *call.params.values())
     return sum(item.array.nbytes for item in items if isinstance(item, Table))
@@ -126,6 +145,10 @@ class Plan:
     state_bytes: int
     arriving: str | None = None
     """The input that comes row by row while the first segment runs."""
+    choices: tuple[Choice, ...] = ()
+    """What the segments are made of, for the nodes that compute something, in order."""
+    cost: int = 0
+    """Instructions of a run, estimated."""
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:

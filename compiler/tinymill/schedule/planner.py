@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import Literal
 
 from ..errors import InvalidInput, OutOfMemory, UnsupportedOp
 from ..ir import Graph
 from .lifetimes import ALIGN, Section, buffers_of, overlays_of
+from .order import ordered as ordered_nodes
 from .placement import check, place
 from .plan import Plan, Segment, Turn
-from .segments import WHOLE, Candidate, Candidates, Choice, fastest, least_need
+from .segments import (
+    NEVER,
+    WHOLE,
+    Candidate,
+    Candidates,
+    Choice,
+    fastest,
+    least_need,
+    on_a_path,
+    ordered,
+)
 from .steps import Optimize, Workshop
 
-Goal = Literal["min-time", "min-ram"]
+Goal = Literal["min-time", "balanced", "min-ram"]
 """What the planner strives for."""
+TRIES = 24
+"""Plans placed for one budget before it is given up."""
+FRONT_STEP = 0.95
+"""The next plan of the front is to need at most this part of the last one's arena."""
 
 
 def plan(
@@ -30,7 +46,8 @@ def plan(
 
     ``keep_inputs`` leaves the inputs' bytes untouched by a run. ``optimize`` says whether
     kernels may spend flash on time. ``goal`` min-time computes layer by layer, min-ram looks for
-    the segments that need the least arena. With ``stream_input`` the input comes row by row and
+    the segments that need the least arena, balanced for the least product of arena and
+    instructions. With ``stream_input`` the input comes row by row and
     is never held whole. Raises ``UnsupportedOp`` naming the node that no kernel serves.
     """
     for port in graph.outputs:
@@ -54,22 +71,64 @@ class Planner:
         optimize: Optimize = "time",
         stream_input: bool = False,
     ) -> None:
-        self.graph = graph
+        order = ordered_nodes(graph, keep_inputs=keep_inputs)
+        self.graph = graph = graph.replace(nodes=order.nodes)
         self.keep_inputs = keep_inputs
         self.workshop = Workshop(graph, features, optimize)
         streamed = _streamed(graph, self.workshop) if stream_input else None
         self.streamed = streamed
         self.candidates = Candidates(self.workshop, keep_inputs=keep_inputs, streamed=streamed)
+        self._variants: dict[Candidate, tuple[Candidate, ...]] = {}
 
     def plan(self, goal: Goal) -> Plan:
         """The plan for a goal."""
+        if goal == "min-time":
+            return self._layer_by_layer
+        if goal == "min-ram":
+            return self.least
+        return min(self.front(), key=lambda plan: plan.arena_bytes * plan.cost)
+
+    def within(self, arena: int) -> Plan | None:
+        """The fastest plan found whose arena is at most ``arena`` bytes; None if none is."""
+        if self._layer_by_layer.arena_bytes <= arena:
+            return self._layer_by_layer
         count = len(self.workshop.nodes)
-        if goal == "min-time" and self.streamed is None:
+        found = self._candidates(arena)
+        budget = arena
+        for _ in range(TRIES):
+            path = fastest(found, count, budget)
+            if path is None:
+                break
+            plan = self.realise([candidate.choice for candidate in path])
+            if plan.arena_bytes <= arena:
+                return plan
+            # placement took more than the bound: with less to place there may be room
+            budget = max(candidate.need for candidate in path) - 1
+        return self.least if self.least.arena_bytes <= arena else None
+
+    def front(self) -> tuple[Plan, ...]:
+        """Plans of which none is both smaller and faster than another, the fastest first."""
+        found = [self._layer_by_layer]
+        while True:
+            smaller = self.within(int(found[-1].arena_bytes * FRONT_STEP))
+            if smaller is None:
+                break
+            found.append(smaller)
+        if self.least.arena_bytes < found[-1].arena_bytes:
+            found.append(self.least)
+        front: list[Plan] = []
+        for plan in reversed(found):  # the smallest first
+            if not front or plan.cost < front[-1].cost:
+                front.append(plan)
+        return tuple(reversed(front))
+
+    @cached_property
+    def _layer_by_layer(self) -> Plan:
+        """Every layer whole; where the input comes row by row, only those that need not wait."""
+        count = len(self.workshop.nodes)
+        if self.streamed is None:
             return self.realise([WHOLE] * count)
-        found = self._found()
-        least = least_need(found, count)
-        budget = least if goal == "min-ram" else 1 << 62
-        path = fastest(found, count, budget)
+        path = fastest(ordered(self._plain), count, NEVER)
         if path is None:
             raise UnsupportedOp(
                 "an input that comes row by row, read by a layer that needs all of it or after "
@@ -78,15 +137,47 @@ class Planner:
             )
         return self.realise([candidate.choice for candidate in path])
 
-    def _found(self) -> list[Candidate]:
+    @cached_property
+    def _plain(self) -> list[Candidate]:
+        """All layers whole, and the plain segments among which there may be a better plan."""
         count = len(self.workshop.nodes)
         whole = [self.candidates.whole(start) for start in range(count)]
         limit = max((candidate.need for candidate in whole), default=0)
-        first = 1 if self.streamed is not None else 0
-        found = whole[first:]
+        if self.streamed is not None:
+            limit = NEVER
+        found = whole[1:] if self.streamed is not None else whole
         for start in range(count):
-            found += self.candidates.streamed_from(start, limit)
+            found = found + list(self.candidates.streamed_from(start, limit))
         return found
+
+    def _candidates(self, limit: int) -> list[Candidate]:
+        """All forms of the segments that plans of candidates up to ``limit`` bytes may hold."""
+        found = [candidate for candidate in self._plain if candidate.need <= limit]
+        for candidate in on_a_path(found, len(self.workshop.nodes), limit):
+            if candidate.choice.rows:
+                if candidate not in self._variants:
+                    self._variants[candidate] = tuple(self.candidates.variants(candidate))
+                found += (other for other in self._variants[candidate] if other.need <= limit)
+        return ordered(found)
+
+    @cached_property
+    def least(self) -> Plan:
+        """The plan of least arena: candidates promise a bound, placement has the last word."""
+        count = len(self.workshop.nodes)
+        least = least_need(self._plain, count)
+        best = self._layer_by_layer
+        found = self._candidates(least + least // 8)
+        least = least_need(found, count)
+        for budget in sorted({c.need for c in found if c.need >= least}):
+            if budget >= best.arena_bytes:
+                break
+            path = fastest(found, count, budget)
+            if path is None or max(c.need for c in path) < budget:
+                continue
+            plan = self.realise([candidate.choice for candidate in path])
+            if plan.arena_bytes < best.arena_bytes:
+                best = plan
+        return best
 
     def realise(self, choices: Sequence[Choice]) -> Plan:
         """The plan of these choices, its buffers placed."""
@@ -104,10 +195,12 @@ class Planner:
         placement = place(buffers, overlays)
         check(buffers, overlays, placement)
         state, state_bytes = _state(self.graph)
+        cost = sum(section.cost for section in sections)
         segments = tuple(self._segment(section) for section in sections)
         return Plan(
-            self.graph, segments, buffers, overlays, placement, state, state_bytes, self.streamed
-        )
+            self.graph, segments, buffers, overlays, placement, state, state_bytes, self.streamed,
+            tuple(choices), cost,
+        )  # fmt: skip
 
     def _segment(self, section: Section) -> Segment:
         if section.stream is None:
@@ -117,7 +210,7 @@ class Planner:
         if section.arriving is not None:
             height = self.graph.type(section.arriving).shape[1]
             arrivals = section.stream.arrivals(section.arriving, height)
-        return Segment(section.steps, section.stream.turns(), section.scratch, arrivals)
+        return Segment(section.steps, section.stream.turns, section.scratch, arrivals)
 
 
 def _streamed(graph: Graph, workshop: Workshop) -> str:

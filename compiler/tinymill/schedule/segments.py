@@ -12,30 +12,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ..ir import Node
-from .cost import cost_of
+from .cost import SEGMENT, cost_of
 from .lifetimes import Section, row_bytes, section_lag
+from .plan import Choice
 from .steps import Workshop
-from .streaming import Member, Stream, member_of
+from .streaming import Eager, Member, Stream, member_of
 
 BATCHES = (1, 2, 4)
 """Rows of the first node a beat that are tried."""
 LONGEST = 64
 """Nodes of a segment at most."""
-WORK = 80_000
-"""Nodes looked at, over all candidates, before only single layers are candidates any more."""
-
-
-@dataclass(frozen=True)
-class Choice:
-    """How ``count`` consecutive nodes are computed.
-
-    ``rows`` 0: each node whole (then ``count`` is 1); else they take turns, that many rows of
-    the first node's output a beat; ``lazy`` as for ``Stream``.
-    """
-
-    count: int
-    rows: int = 0
-    lazy: int = 0
+LAZY = (0, 1, 2)
+WORK = 20_000
+"""Segments looked at before only single layers are candidates any more."""
 
 
 WHOLE = Choice(1)
@@ -43,17 +32,14 @@ WHOLE = Choice(1)
 
 @dataclass(frozen=True)
 class Candidate:
-    """A choice for the nodes from ``start`` on: bytes that it needs at least, and instructions
-    that it costs."""
+    """A choice for the nodes from ``start`` to ``end``: bytes that it needs at least, and
+    instructions that it costs."""
 
     start: int
+    end: int
     choice: Choice
     need: int
     cost: int
-
-    @property
-    def end(self) -> int:
-        return self.start + self.choice.count
 
 
 class Liveness:
@@ -143,7 +129,8 @@ class Candidates:
                 return None
             members.append(member)
             made.update(node.outputs)
-        stream = Stream(members, self.live.kept(nodes, start), choice.rows, lazy=choice.lazy)
+        kept = self.live.kept(nodes, start)
+        stream = Stream.of(members, kept, choice.rows, lazy=choice.lazy)
         steps = tuple(
             step
             for node, rows in zip(nodes, stream.most_rows, strict=True)
@@ -160,12 +147,10 @@ class Candidates:
         made = sum(self.live.bytes[value] for value in node.outputs)
         saving = max(self._savings(section, start, [node]), default=0)
         if step.in_place and node.inputs[0] in self.live.dying([node], start):
-            source, output = (
-                self.live.bytes[self._root(v)] for v in (node.inputs[0], node.outputs[0])
-            )
-            saving = min(source, output)
+            ends = (node.inputs[0], node.outputs[0])
+            saving = min(self.live.bytes[self._root(value)] for value in ends)
         need = self.live.live[start] + made + step.scratch_bytes - saving
-        return Candidate(start, WHOLE, need, cost_of(step, 1))
+        return Candidate(start, start + 1, WHOLE, need, cost_of(step, [step.height]))
 
     def _root(self, value: str) -> str:
         return self.graph.alias_roots.get(value, value)
@@ -185,36 +170,44 @@ class Candidates:
                     yield max(0, size + other - max(other, lag + size))
 
     def streamed_from(self, start: int, limit: int) -> Iterator[Candidate]:
-        """Segments that begin at ``start`` and need at most ``limit`` bytes."""
+        """Segments that begin at ``start`` and need at most ``limit`` bytes, in their plainest
+        form: a row of the first node at a time, as early as can be."""
         nodes = self.workshop.nodes
-        members: list[Member] = []
-        made: set[str] = set()
+        eager = Eager(1)
         for end in range(start + 1, min(len(nodes), start + LONGEST) + 1):
-            member = member_of(self.workshop, nodes[end - 1], made)
-            if member is None:
+            member = member_of(self.workshop, nodes[end - 1], eager.maker)
+            if member is None or self.work > WORK:
                 return
-            members.append(member)
-            made.update(nodes[end - 1].outputs)
-            self.work += len(members)
-            if self.work > WORK:
-                return
-            if not self._may_end(start, end):
-                continue
+            self.work += 1
+            eager.add(member)
             kept = self.live.kept(nodes[start:end], start)
-            least = None
-            for rows in BATCHES:
-                if rows > 1 and rows >= 2 * members[0].height:
-                    break
-                for lazy in (0, 1, 2):
-                    found = self._candidate(start, members, kept, Choice(end - start, rows, lazy))
-                    least = found.need if least is None else min(least, found.need)
-                    if found.need <= limit:
-                        yield found
-                if least is not None and least > limit:
-                    break
-            inner = self._inner(start, members, kept)
-            if inner > limit:
+            stream = Stream(eager, kept, lazy=0)
+            found = self._candidate(start, stream, Choice(end - start, 1))
+            if found.need <= limit and self._may_end(start, end):
+                yield found
+            # what a longer segment needs, too
+            rings = sum(rows * row_bytes(self.graph, v) for v, rows in stream.rings.items())
+            if self._outside(start, stream) + rings > limit:
                 return
+
+    def variants(self, plain: Candidate) -> Iterator[Candidate]:
+        """The same nodes in other forms that need less, or not much more for fewer turns."""
+        start, end = plain.start, plain.end
+        nodes = self.workshop.nodes[start:end]
+        section = self.section(start, plain.choice)
+        assert section is not None and section.stream is not None
+        members = section.stream.members
+        kept = self.live.kept(nodes, start)
+        for rows in BATCHES:
+            if rows > 1 and rows >= 2 * members[0].height:
+                return
+            eager = Eager(rows)
+            for member in members:
+                eager.add(member)
+            for lazy in LAZY:
+                choice = Choice(plain.choice.count, rows, lazy)
+                if choice != plain.choice:
+                    yield self._candidate(start, Stream(eager, kept, lazy=lazy), choice)
 
     def _may_end(self, start: int, end: int) -> bool:
         """Whether a streamed input, if there is one, is read by these nodes only."""
@@ -231,51 +224,66 @@ class Candidates:
             held += rows * row_bytes(self.graph, self.streamed) - kind.bytes
         return held
 
-    def _inner(self, start: int, members: Sequence[Member], kept: Sequence[str]) -> int:
-        """Bytes that any longer segment needs too: what is held of inner values."""
-        stream = Stream(members, kept, 1, lazy=0)
-        rings = sum(rows * row_bytes(self.graph, v) for v, rows in stream.rings.items())
-        return self._outside(start, stream) + rings
-
-    def _candidate(
-        self, start: int, members: Sequence[Member], kept: Sequence[str], choice: Choice
-    ) -> Candidate:
-        stream = Stream(members, kept, choice.rows, lazy=choice.lazy)
-        nodes = [member.node for member in members]
+    def _candidate(self, start: int, stream: Stream, choice: Choice) -> Candidate:
+        nodes = [member.node for member in stream.members]
         scratch = max(
             self.workshop.scratch_bytes(node, rows)
             for node, rows in zip(nodes, stream.most_rows, strict=True)
         )
         rings = sum(rows * row_bytes(self.graph, v) for v, rows in stream.rings.items())
-        held = sum(self.live.bytes[value] for value in kept)
+        held = sum(self.live.bytes[value] for value in stream.kept)
         step = self.workshop.step(nodes[0])
         assert step is not None
         section = Section((step,), stream, self.streamed if start == 0 else None)
         saving = max(self._savings(section, start, nodes), default=0)
         need = self._outside(start, stream) + rings + held + scratch - saving
-        cost = 0
-        for node, calls in zip(nodes, stream.calls, strict=True):
+        cost = SEGMENT
+        for index, node in enumerate(nodes):
             step = self.workshop.step(node)
             assert step is not None
-            cost += cost_of(step, calls)
-        return Candidate(start, choice, need, cost)
+            cost += cost_of(step, stream.calls(index))
+        return Candidate(start, start + choice.count, choice, need, cost)
+
+
+NEVER = 1 << 62
+
+
+def ordered(candidates: Iterable[Candidate]) -> list[Candidate]:
+    """Candidates by the place where they begin."""
+    return sorted(candidates, key=lambda c: (c.start, c.end))
 
 
 def least_need(candidates: Iterable[Candidate], count: int) -> int:
-    """The least bytes with which a path through ``count`` nodes exists."""
-    best = [0, *[1 << 62] * count]
-    for candidate in sorted(candidates, key=lambda c: c.start):
-        need = max(best[candidate.start], candidate.need)
-        best[candidate.end] = min(best[candidate.end], need)
-    return best[count]
+    """The least bytes with which a path through ``count`` nodes exists; ``NEVER``: none does."""
+    return _reach(candidates, count)[0][count]
+
+
+def on_a_path(candidates: Sequence[Candidate], count: int, limit: int) -> list[Candidate]:
+    """Those candidates that are part of a path on which each needs at most ``limit`` bytes."""
+    ahead, back = _reach(candidates, count)
+    return [c for c in candidates if max(ahead[c.start], c.need, back[c.end]) <= limit]
+
+
+def _reach(candidates: Iterable[Candidate], count: int) -> tuple[list[int], list[int]]:
+    """For each place the least bytes that take one there from the first, and to the last."""
+    ahead = [0, *[NEVER] * count]
+    back = [*[NEVER] * count, 0]
+    in_order = ordered(candidates)
+    for candidate in in_order:
+        need = max(ahead[candidate.start], candidate.need)
+        ahead[candidate.end] = min(ahead[candidate.end], need)
+    for candidate in reversed(in_order):
+        need = max(back[candidate.end], candidate.need)
+        back[candidate.start] = min(back[candidate.start], need)
+    return ahead, back
 
 
 def fastest(candidates: Iterable[Candidate], count: int, budget: int) -> list[Candidate] | None:
     """The path of least cost whose candidates need at most ``budget`` bytes; of equally costly
-    ones that of least need. None if there is none."""
+    ones that of least need. None if there is none. ``candidates`` are in order (``ordered``)."""
     best: list[tuple[int, int] | None] = [(0, 0), *[None] * count]
     via: list[Candidate | None] = [None] * (count + 1)
-    for candidate in sorted(candidates, key=lambda c: (c.start, c.end)):
+    for candidate in candidates:
         before = best[candidate.start]
         if before is None or candidate.need > budget:
             continue
@@ -288,8 +296,8 @@ def fastest(candidates: Iterable[Candidate], count: int, budget: int) -> list[Ca
     path: list[Candidate] = []
     place = count
     while place:
-        candidate = via[place]
-        assert candidate is not None
-        path.append(candidate)
-        place = candidate.start
+        step = via[place]
+        assert step is not None
+        path.append(step)
+        place = step.start
     return path[::-1]

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from ..errors import UnsupportedOp
-from ..ir import Flat, Graph, KernelCall, Node, Rows, TensorType, Types
+from ..ir import Flat, Graph, KernelCall, Node, Reading, Rows, TensorType, Types
 from .call_facts import CallFacts
 from .kernels import Kernel, choose
 from .plan import Step
@@ -20,12 +20,18 @@ Optimize = Literal["time", "size"]
 
 @dataclass(frozen=True)
 class Reader:
-    """One reading of a value by a node that runs row by row: for each output row the first
-    input row that it or a later one reads, and the row behind the last one read so far."""
+    """One reading of a value by a node that runs row by row, for 0, 1, ... rows of its output
+    done: the first input row still to be read (all, when there are none left), and the number
+    of input rows that they took."""
 
     value: str
-    first: np.ndarray
-    last: np.ndarray
+    unread: np.ndarray
+    taken: np.ndarray
+
+    @classmethod
+    def of(cls, value: str, window: Reading, outputs: int, inputs: int) -> Reader:
+        first, last = window.spans(outputs, inputs)
+        return cls(value, np.append(first, inputs), np.insert(last, 0, 0))
 
 
 class Workshop:
@@ -37,6 +43,7 @@ class Workshop:
         self.optimize = optimize
         self._made: dict[tuple[int, int], Step | None] = {}
         self._facts: dict[tuple[int, bool], tuple[CallFacts, Kernel] | None] = {}
+        self._scratch: dict[tuple[int, int], int] = {}
         self._readers: dict[int, tuple[Reader, ...] | None] = {}
 
     @cached_property
@@ -57,8 +64,13 @@ class Workshop:
 
     def scratch_bytes(self, node: Node, rows: int) -> int:
         """Scratch of calls of at most ``rows`` rows."""
-        found = self._called(node, by_rows=rows > 0)
-        return 0 if found is None else found[1].scratch_bytes(found[0].banded(rows))
+        key = id(node), rows
+        if key not in self._scratch:
+            found = self._called(node, by_rows=rows > 0)
+            self._scratch[key] = (
+                0 if found is None else found[1].scratch_bytes(found[0].banded(rows))
+            )
+        return self._scratch[key]
 
     def _make(self, node: Node, rows: int) -> Step | None:
         found = self._called(node, by_rows=rows > 0)
@@ -72,7 +84,7 @@ class Workshop:
         height = output.shape[1] if output is not None and spatial else 1
         channels = (0, output.shape[-1]) if output is not None and output.rank else (0, 1)
         return Step(
-            node, facts.call, kernel.packed(facts), kernel, height, channels,
+            node, types, facts.call, kernel.packed(facts), kernel, height, channels,
             kernel.scratch_bytes(facts), kernel.rows_at_once(facts), kernel.defines(facts),
             rows == 0 and kernel.may_replace(facts) and _image_by_image(types),
             kernel.pushed_bytes(facts), rows > 0 and not _takes_rows(facts.call),
@@ -135,7 +147,7 @@ class Workshop:
             inputs = None if kind is None else _height(kind)
             if inputs is None or graph.is_constant(name) or name in graph.variable_views:
                 return None
-            found.append(Reader(name, *window.spans(height, inputs)))
+            found.append(Reader.of(name, window, height, inputs))
         if not found:
             return None
         called = self._called(node, by_rows=False)
@@ -146,9 +158,9 @@ class Workshop:
             streams = {item.value for item in call.operands if isinstance(item, Rows)}
             alike = all(reader.value in streams for reader in found)
             return tuple(found) if alike else None
-        rows = np.arange(height)
+        rows = np.arange(height + 1)
         same = all(
-            np.array_equal(reader.first, rows) and np.array_equal(reader.last, rows + 1)
+            np.array_equal(reader.unread, rows) and np.array_equal(reader.taken, rows)
             for reader in found
         )
         # a window over the whole of a flat operand is no row

@@ -22,86 +22,140 @@ from .steps import Reader, Workshop
 
 @dataclass(frozen=True)
 class Member:
-    """A node of a segment: the rows of its output, what it reads row by row, and by which nodes
-    of the segment each of its outputs is read (position, reading)."""
+    """A node of a segment: the rows of its output, and what it reads row by row."""
 
     node: Node
     height: int
     readers: tuple[Reader, ...]
 
 
+def member_of(workshop: Workshop, node: Node, made: Iterable[str]) -> Member | None:
+    """``node`` as a member of a segment whose nodes so far make ``made``; None if it can't be.
+
+    What it reads of them, it must read row by row, under the name that they give it.
+    """
+    readers = workshop.readers(node)
+    if readers is None:
+        return None
+    by_rows = {reader.value for reader in readers}
+    roots = workshop.graph.alias_roots
+    made = frozenset(made)
+    for name in node.inputs:
+        if roots.get(name, name) in made and not (name in made and name in by_rows):
+            return None
+    return Member(node, workshop.graph.type(node.outputs[0]).shape[1], readers)
+
+
+class Eager:
+    """Nodes that compute rows as early as they can, ``rows`` rows of the first one a beat.
+
+    It grows by one node at a time; what is known of the nodes so far stays.
+    """
+
+    def __init__(self, rows: int) -> None:
+        self.rows = rows
+        self.members: list[Member] = []
+        self.paces: list[int] = []
+        self.done: list[np.ndarray] = []
+        self.beats: list[int] = []
+        """Beats until all nodes so far have done all."""
+        self.maker: dict[str, int] = {}
+        self.readings: dict[str, list[tuple[int, Reader]]] = {}
+
+    def add(self, member: Member) -> None:
+        """One node more."""
+        first = self.members[0] if self.members else member
+        pace = max(1, -(-member.height * self.rows // first.height))
+        beats = self.beats[-1] if self.beats else -(-member.height // self.rows)
+        while True:
+            found = self._advance(member, pace, beats)
+            if found[-1] == member.height:
+                break
+            beats += 8 + beats // 4
+        index = len(self.members)
+        beats = max(int(np.searchsorted(found, member.height)) + 1, self.beats[-1] if index else 1)
+        for value in member.node.outputs:
+            self.maker[value] = index
+        for reader in member.readers:
+            self.readings.setdefault(reader.value, []).append((index, reader))
+        self.members.append(member)
+        self.paces.append(pace)
+        self.beats.append(beats)
+        self.done.append(found[:beats])
+
+    def _advance(self, member: Member, pace: int, beats: int) -> np.ndarray:
+        slope = np.arange(beats, dtype=np.int64) * pace
+        limit = np.minimum(slope + pace, member.height)
+        for reader in member.readers:
+            if reader.value in self.maker:
+                rows = self.over(self.maker[reader.value], beats)
+                able = np.searchsorted(reader.taken[1:], rows, "right")
+                # done[t] <= done[t - 1] + pace
+                limit = np.minimum(limit, slope + np.minimum.accumulate(able - slope))
+        return limit
+
+    def over(self, index: int, beats: int) -> np.ndarray:
+        """Rows done by a node over that many beats."""
+        done = self.done[index]
+        if len(done) >= beats:
+            return done[:beats]
+        return np.concatenate([done, np.full(beats - len(done), done[-1])])
+
+
 class Stream:
-    """Nodes that advance together, ``rows`` rows of the first one's output a beat.
+    """The nodes of ``eager`` as one segment.
 
     ``kept`` are the values that are needed outside and so held whole. ``lazy`` 0: nodes compute
     rows as early as they can; else as late, up to ``lazy`` times their pace at once.
     """
 
-    def __init__(
-        self, members: Sequence[Member], kept: Iterable[str], rows: int, *, lazy: int
-    ) -> None:
-        self.members = tuple(members)
+    def __init__(self, eager: Eager, kept: Iterable[str], *, lazy: int) -> None:
+        self.members = tuple(eager.members)
         self.kept = frozenset(kept)
-        self.rows = rows
-        height = self.members[0].height
-        self.pace = [max(1, -(-m.height * rows // height)) for m in self.members]
-        self.maker = {
-            value: index for index, m in enumerate(self.members) for value in m.node.outputs
-        }
-        self.readings: dict[str, list[tuple[int, Reader]]] = {}
-        for index, member in enumerate(self.members):
-            for reader in member.readers:
-                self.readings.setdefault(reader.value, []).append((index, reader))
-        done = self._eager()
-        self.done = self._lazy(done, lazy) if lazy else done
+        self.rows = eager.rows
+        self.maker = dict(eager.maker)
+        self.readings = {value: tuple(found) for value, found in eager.readings.items()}
+        self.beats = eager.beats[-1]
+        self.done = [eager.over(index, self.beats) for index in range(len(self.members))]
+        if lazy:
+            self.done = self._lazy(self.done, eager.paces, lazy)
 
-    @property
-    def beats(self) -> int:
-        return len(self.done[0])
+    @classmethod
+    def of(cls, members: Iterable[Member], kept: Iterable[str], rows: int, *, lazy: int) -> Stream:
+        """The stream of these nodes."""
+        eager = Eager(rows)
+        for member in members:
+            eager.add(member)
+        return cls(eager, kept, lazy=lazy)
 
-    def _eager(self) -> list[np.ndarray]:
-        beats = -(-self.members[0].height // self.rows) + 8
-        while True:
-            done: list[np.ndarray] = []
-            for member, pace in zip(self.members, self.pace, strict=True):
-                found = np.full(beats, member.height)
-                for reader in member.readers:
-                    if reader.value in self.maker:
-                        rows = done[self.maker[reader.value]]
-                        found = np.minimum(found, np.searchsorted(reader.last, rows, "right"))
-                # done[t] <= done[t - 1] + pace
-                slope = np.arange(beats) * pace
-                found = np.minimum(slope + np.minimum.accumulate(found - slope), slope + pace)
-                done.append(found)
-            late = max(
-                int(np.searchsorted(rows, member.height))
-                for rows, member in zip(done, self.members, strict=True)
-            )
-            if late < beats:
-                return [rows[: late + 1] for rows in done]
-            beats *= 2
-
-    def _lazy(self, eager: Sequence[np.ndarray], most: int) -> list[np.ndarray]:
+    def _lazy(
+        self, eager: Sequence[np.ndarray], paces: Sequence[int], most: int
+    ) -> list[np.ndarray]:
         done = list(eager)
-        beats = len(done[0])
+        slopes = np.arange(self.beats, dtype=np.int64)
         for index in range(len(done) - 1, -1, -1):
             outputs = self.members[index].node.outputs
             if self.kept.intersection(outputs):
                 continue
-            needed = np.zeros(beats, np.int64)
+            needed = np.zeros(self.beats, np.int64)
             for value in outputs:
                 for reader_index, reader in self.readings.get(value, ()):
-                    needed = np.maximum(needed, _reached(reader, done[reader_index]))
+                    needed = np.maximum(needed, reader.taken[done[reader_index]])
             # early enough that no turn is larger than `most` times the pace
-            slope = np.arange(beats) * self.pace[index] * most
-            done[index] = slope + np.maximum.accumulate((needed - slope)[::-1])[::-1]
-            done[index] = np.clip(done[index], 0, eager[index])
+            slope = slopes * (paces[index] * most)
+            late = slope + np.maximum.accumulate((needed - slope)[::-1])[::-1]
+            done[index] = np.minimum(late, eager[index])
         return done
 
     @cached_property
     def before(self) -> list[np.ndarray]:
         """Rows there at the start of each beat."""
-        return [np.concatenate([[0], rows[:-1]]) for rows in self.done]
+        found = []
+        for rows in self.done:
+            shifted = np.zeros_like(rows)
+            shifted[1:] = rows[:-1]
+            found.append(shifted)
+        return found
 
     @cached_property
     def most_rows(self) -> list[int]:
@@ -112,47 +166,41 @@ class Stream:
         ]
 
     @cached_property
-    def calls(self) -> list[int]:
-        """The number of turns of each node."""
-        return [
-            int(np.count_nonzero(done - before))
-            for done, before in zip(self.done, self.before, strict=True)
-        ]
-
-    @cached_property
     def rings(self) -> Mapping[str, int]:
         """Rows held of each value that is not needed outside."""
         return {
-            value: self._ring(value, self.done[index], self.members[index].height)
+            value: self._ring(
+                value, self.done[index], self.members[index].height, self.most_rows[index]
+            )
             for value, index in self.maker.items()
             if value not in self.kept
         }
 
-    def _ring(self, value: str, there: np.ndarray, height: int) -> int:
+    def _ring(self, value: str, there: np.ndarray, height: int, chunk: int) -> int:
         rows = int((there - self._unread(value, height)).max())
-        chunk = int(np.diff(there, prepend=0).max())
         return min(max(rows, chunk, 1), height)
 
-    def _unread(self, value: str, height: int, after: int | None = None) -> np.ndarray:
+    def _unread(self, value: str, height: int, after: int = 0) -> np.ndarray:
         """The first row of ``value`` that is still to be read at the start of each beat.
 
         With ``after``: when the nodes before that one have had their turn.
         """
-        rows = np.full(self.beats, height)
+        rows: np.ndarray | None = None
         for index, reader in self.readings.get(value, ()):
-            done = self.done[index] if after is not None and index < after else self.before[index]
-            rows = np.minimum(rows, np.append(reader.first, height)[done])
-        return rows
+            unread = reader.unread[self.done[index] if index < after else self.before[index]]
+            rows = unread if rows is None else np.minimum(rows, unread)
+        return np.full(self.beats, height) if rows is None else rows
 
     def input_ring(self, value: str, height: int) -> int:
         """Rows held of an input that comes row by row."""
-        return self._ring(value, self.arrived(value), height)
+        arrived = self.arrived(value)
+        return self._ring(value, arrived, height, int(np.diff(arrived, prepend=0).max()))
 
     def arrived(self, value: str) -> np.ndarray:
         """Rows of an input from outside that must be there at each beat."""
         found = np.zeros(self.beats, np.int64)
         for index, reader in self.readings.get(value, ()):
-            found = np.maximum(found, _reached(reader, self.done[index]))
+            found = np.maximum(found, reader.taken[self.done[index]])
         return found
 
     def lag(self, source: tuple[str, int, int], output: tuple[str, int]) -> int:
@@ -166,9 +214,10 @@ class Stream:
         index = self.maker[made]
         done = self.done[index]
         unread = self._unread(value, height, after=index)
-        spans = np.where(done > self.before[index], done * out_row - unread * in_row, 0)
+        spans = (done * out_row - unread * in_row)[done > self.before[index]]
         return max(0, int(spans.max()))
 
+    @cached_property
     def turns(self) -> tuple[Turn, ...]:
         """All turns in order."""
         found = []
@@ -179,47 +228,18 @@ class Stream:
                     found.append(Turn(index, row0, row1))
         return tuple(found)
 
+    def calls(self, index: int) -> list[int]:
+        """The rows of each turn of a node."""
+        rows = self.done[index] - self.before[index]
+        return [int(n) for n in rows[rows > 0]]
+
     def arrivals(self, value: str, height: int) -> tuple[int, ...]:
         """For each row of a streamed input the number of turns that can be made with it."""
         needs = []
         reached = 0
         readers = dict(self.readings.get(value, ()))
-        for turn in self.turns():
+        for turn in self.turns:
             if turn.step in readers:
-                reached = max(reached, int(readers[turn.step].last[turn.row1 - 1]))
+                reached = max(reached, int(readers[turn.step].taken[turn.row1]))
             needs.append(reached)
         return tuple(int(n) for n in np.searchsorted(needs, np.arange(1, height + 1), "right"))
-
-
-def _reached(reader: Reader, done: np.ndarray) -> np.ndarray:
-    """Rows of the input that ``done`` rows of the output need."""
-    return np.concatenate([[0], reader.last])[done]
-
-
-def members_of(workshop: Workshop, nodes: Sequence[Node]) -> tuple[Member, ...] | None:
-    """The nodes as members of one segment; None where they can't take turns."""
-    found: list[Member] = []
-    made: set[str] = set()
-    for node in nodes:
-        member = member_of(workshop, node, made)
-        if member is None:
-            return None
-        found.append(member)
-        made.update(node.outputs)
-    return tuple(found)
-
-
-def member_of(workshop: Workshop, node: Node, made: set[str]) -> Member | None:
-    """``node`` as a member of a segment whose nodes so far make ``made``; None if it is none.
-
-    What it reads of them, it must read row by row, under the name that they give it.
-    """
-    readers = workshop.readers(node)
-    if readers is None:
-        return None
-    by_rows = {reader.value for reader in readers}
-    roots = workshop.graph.alias_roots
-    for name in node.inputs:
-        if roots.get(name, name) in made and not (name in made and name in by_rows):
-            return None
-    return Member(node, workshop.graph.type(node.outputs[0]).shape[1], readers)
