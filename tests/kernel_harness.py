@@ -2,10 +2,11 @@
 
 Each case is emitted in several forms: the whole output in one call, rectangles of rows and
 channels one after the other, bands of rows over the planner's placement, one rectangle alone,
-bands through rings of rows. Places of buffers are not in the code but in a table of the
-program, so that one form runs both where the planner lays it (in place, if it may) and with
-every buffer apart from the others between guards: poisoned for the address sanitizer on the
-host, checked for their pattern everywhere.
+bands through rings of rows, rectangles of strips of wider maps. Places of buffers are not in the
+code but in a table of the program, so that one form runs both where the planner lays it (in
+place, if it may) and with every buffer apart from the others between guards: poisoned for the
+address sanitizer on the host, checked for their pattern everywhere. Between the rows of strips,
+and of some rings, there are guards, too.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from tinymill.deploy.project import target_files
 from tinymill.deploy.recipe import WARNINGS, recipe
 from tinymill.emit.facts import SourceFacts, StepFacts, facts_of
 from tinymill.emit.project import render
-from tinymill.ir import Graph, Rows, interpret
+from tinymill.ir import Graph, Rows, TensorType, interpret
 from tinymill.schedule import plan
 from tinymill.schedule.call_facts import CallFacts
 from tinymill.schedule.kernels import Kernel, choose
@@ -44,7 +45,7 @@ HOST_FLAGS = (
 FIRST_PLACE = 918_273_600
 """In emitted code this plus k stands for the place of buffer k."""
 
-FORMS = ("parts", "bands", "piece", "ring")
+FORMS = ("parts", "bands", "piece", "ring", "strip")
 """Beside the whole output in one call."""
 
 WHOLE_PIXELS = frozenset({"resize_nearest", "resize_bilinear"})
@@ -108,6 +109,8 @@ class Variant:
     problem: str = ""
     fed: tuple[int, ...] = ()
     """Bytes of each input."""
+    between: tuple[tuple[int, int], ...] = ()
+    """What lies between the rows of a buffer."""
 
     @property
     def gaps(self) -> list[tuple[int, int]]:
@@ -117,6 +120,7 @@ class Variant:
             if offset > end:
                 found.append((end, offset))
             end = max(end, offset + size)
+        found += self.between
         return [*found, (end, self.arena)] if end < self.arena else found
 
     @property
@@ -195,8 +199,10 @@ class Batch:
         for form in forms:
             name = f"{whole}_{form}"
             rectangles = _rectangles(step, graph, form, chance)
-            if form == "ring":
-                self._ring(case, name, whole, found, rectangles, feed[:1], truths)
+            if form in ("ring", "strip"):
+                self._rows_apart(
+                    case, name, whole, form, found, rectangles, feed[:1], truths, arena
+                )
                 continue
             if form == "bands" and not in_place:
                 continue
@@ -206,13 +212,11 @@ class Batch:
                 mask = np.zeros(truths[0].shape, bool)
                 (r0, r1), (c0, c1) = rectangles[0]
                 mask[:, r0:r1, :, c0:c1] = True
-            steps = tuple(replace(step, rows=rows, channels=c) for rows, c in rectangles)
-            cut = replace(found, steps=steps)
-            self._emit(name, cut, whole)
+            self._emit(name, found, whole, [_Call(part) for part in rectangles])
             places, top_, placed = (
                 (overlaid, top, "planned") if form == "bands" else (offsets, end, "apart")
             )
-            self._variant(case, name, form, placed, cut, places, top_, feed[:1], truths, mask)
+            self._variant(case, name, form, placed, found, places, top_, feed[:1], truths, mask)
         return True
 
     def _apart(self, buffers: Sequence, shift: int) -> tuple[list[int], int]:
@@ -226,16 +230,17 @@ class Batch:
         return offsets, end + self.guard
 
     def _emit(
-        self, name: str, found: Plan, weights_of: str | None, rings: list[_Ring] | None = None
+        self, name: str, found: Plan, weights_of: str | None, calls: Sequence[_Call] = ()
     ) -> None:
         places = {b.name: FIRST_PLACE + k for k, b in enumerate(found.buffers)}
         facts = facts_of(replace(found, placement=Placement(places, 1, 1)), name)
-        if rings:
-            steps = tuple(
-                _with_rings(step, plan_step, ring)
-                for step, plan_step, ring in zip(facts.steps, found.steps, rings, strict=True)
-            )
-            facts = replace(facts, steps=steps)
+        if calls:
+            (segment,) = facts.segments
+            steps = [
+                _called(segment.steps[0], found.steps[0], call, k) for k, call in enumerate(calls)
+            ]
+            segments = (replace(segment, index=k, steps=(s,)) for k, s in enumerate(steps))
+            facts = replace(facts, steps=tuple(steps), segments=tuple(segments))
         files = render(facts, found)
         body = files.pop(f"{name}.c")
         body = re.sub(rf"\barena \+ {FIRST_PLACE // 100}(\d\d)\b", _place, body)
@@ -267,6 +272,7 @@ class Batch:
         mask: np.ndarray | None = None,
         finish: str = "",
         more: Sequence[int] = (),
+        between: Sequence[tuple[int, int]] = (),
     ) -> None:
         names = [buffer.name for buffer in found.buffers]
         holders = [found.buffer_of(port.value) for port in found.graph.inputs]
@@ -288,69 +294,87 @@ class Batch:
                 mask,
                 finish,
                 fed=tuple(found.graph.type(p.value).bytes for p in found.graph.inputs),
+                between=tuple(between),
             )
         )
 
-    def _ring(
+    def _rows_apart(
         self,
         case: Case,
         name: str,
         whole: str,
+        form: str,
         found: Plan,
-        bands: list[Rectangle],
+        parts: list[Rectangle],
         feed: list[bytes],
         truths: list[np.ndarray],
+        arena: int,
     ) -> None:
-        """Bands of rows, input and output passing through rings as small as they can be."""
+        """Rectangles, input and output passing through rings as small as they can be, or through
+        strips of wider maps; the rows of strips, and of some rings, lie apart. None that takes
+        more than ``arena``."""
         step, graph = found.steps[0], found.graph
         x, y = graph.type(graph.inputs[0].value), graph.type(graph.outputs[0].value)
-        if x.rank != 4 or y.shape[0] != 1:
+        if x.rank != 4 or y.rank != 4 or x.shape[0] != 1 or y.shape[0] != 1:
             return
+        chance = random.Random(case.seed + 1)
+        strip = form == "strip"
         window = step.node.op.windows(graph.node_types(step.node))[0]
-        row_in, row_out = x.bytes // x.shape[1], y.bytes // y.shape[1]
         reads = []
-        for (r0, r1), _ in bands:
-            if window is None:
+        for (r0, r1), _ in parts:
+            if strip:
+                reads.append((0, x.shape[1]))
+            elif window is None:
                 reads.append((0, 0))
-                continue
-            first, last = window.spans(y.shape[1], x.shape[1])
-            reads.append((int(first[r0]), max(int(first[r0]), int(last[r1 - 1]))))
-        ring_in = max(1, *(b - a for a, b in reads))
-        ring_out = max(r1 - r0 for (r0, r1), _ in bands)
+            else:
+                first, last = window.spans(y.shape[1], x.shape[1])
+                reads.append((int(first[r0]), max(int(first[r0]), int(last[r1 - 1]))))
+        moved = strip or window is not None
         count = len(found.buffers)
-        inputs = [b.name for b in found.buffers].index(graph.inputs[0].value)
-        outputs = [b.name for b in found.buffers].index(graph.outputs[0].value)
-        rings, filled, before = [], 0, (0, 0)
-        for ((r0, r1), _), (low, high) in zip(bands, reads, strict=True):
-            source = None
-            if window is not None:
-                start = max(filled, low)
-                source = (
-                    f"tm_ring_in(arena + tm_at[{inputs}], arena + tm_at[{count}], {start}, "
-                    f"{max(start, high)}, {ring_in}, {row_in})"
-                )
-                filled = max(filled, high)
-            target = (
-                f"tm_ring_out(arena + tm_at[{outputs}], arena + tm_at[{count + 1}], {before[0]}, "
-                f"{before[1]}, {ring_out}, {row_out})"
-            )
-            rings.append(_Ring(source, ring_in, target, ring_out))
-            before = (r0, r1)
-        steps = tuple(replace(step, rows=rows, channels=c) for rows, c in bands)
-        cut = replace(found, steps=steps)
-        self._emit(name, cut, whole, rings)
-        finish = (
-            f"(void)tm_ring_out(arena + tm_at[{outputs}], arena + tm_at[{count + 1}], "
-            f"{before[0]}, {before[1]}, {ring_out}, {row_out});"
-        )
+        source = _Ring(
+            count, max(1, *(b - a for a, b in reads)), x.bytes // x.shape[1],
+            _pitch(chance, x, strip),
+        )  # fmt: skip
+        tall = y.shape[1] if strip else max(r1 - r0 for (r0, r1), _ in parts)
+        target = _Ring(count + 1, tall, y.bytes // y.shape[1], _pitch(chance, y, strip))
+        names = [buffer.name for buffer in found.buffers]
+        inputs, outputs = (names.index(p[0].value) for p in (graph.inputs, graph.outputs))
         offsets, end = self._apart(found.buffers, self.shift)
-        more = [ring_in * row_in if window is not None else 1, ring_out * row_out]
-        for size in more:
+        more, between = [], []
+        for ring, used in ((source, moved), (target, True)):
             start = -(-end // 16) * 16 + self.shift
             offsets.append(start)
-            end = start + size + self.guard
+            more.append((ring.rows - 1) * ring.pitch + ring.row if used else 1)
+            if used and ring.pitch > ring.row:
+                ends = [start + k * ring.pitch for k in range(1, ring.rows)]
+                between += [(at + ring.row - ring.pitch, at) for at in ends]
+            end = start + more[-1] + self.guard
+        if end > arena:
+            return
+        calls, filled, before = [], 0, (0, 0)
+        for part, (low, high) in zip(parts, reads, strict=True):
+            start = max(filled, low)
+            into = source.moves("tm_ring_in", inputs, (start, max(start, high)))
+            filled = max(filled, high)
+            out = target.moves("tm_ring_out", outputs, before)
+            calls.append(_Call(part, (source, into) if moved else None, (target, out)))
+            before = part[0]
+        self._emit(name, found, whole, calls)
+        finish = f"(void){target.moves('tm_ring_out', outputs, before)};"
         self._variant(
-            case, name, "ring", "apart", cut, offsets, end, feed, truths, None, finish, more
+            case,
+            name,
+            form,
+            "apart",
+            found,
+            offsets,
+            end,
+            feed,
+            truths,
+            None,
+            finish,
+            more,
+            between,
         )
 
     # -- program --------------------------------------------------------------------------
@@ -473,10 +497,37 @@ Rectangle = tuple[tuple[int, int], tuple[int, int]]
 
 @dataclass(frozen=True)
 class _Ring:
-    source: str | None
-    source_rows: int
-    target: str
-    target_rows: int
+    """Some rows of a map in a buffer of their own, ``pitch`` bytes apart."""
+
+    buffer: int
+    rows: int
+    row: int
+    pitch: int
+
+    def moves(self, how: str, whole: int, rows: tuple[int, int]) -> str:
+        """C that copies rows between this and the whole map, and gives the first row's place."""
+        return (
+            f"{how}(arena + tm_at[{whole}], arena + tm_at[{self.buffer}], {rows[0]}, {rows[1]}, "
+            f"{self.rows}, {self.row}, {self.pitch})"
+        )
+
+
+@dataclass(frozen=True)
+class _Call:
+    """A part of the output. ``source`` and ``target`` are rings and what moves rows between them
+    and the whole maps before the call; None: the map itself."""
+
+    part: Rectangle
+    source: tuple[_Ring, str] | None = None
+    target: tuple[_Ring, str] | None = None
+
+
+def _pitch(chance: random.Random, kind: TensorType, strip: bool) -> int:
+    """Bytes from row to row of a strip or a ring."""
+    row = kind.bytes // kind.shape[1]
+    if not strip and chance.random() < 0.6:
+        return row
+    return row + kind.dtype.size * chance.choice((1, 3, 4, 8, 16, 17, 40))
 
 
 def _inclusion(kernel: SourceFacts) -> list[str]:
@@ -495,18 +546,19 @@ def _place(match: re.Match[str]) -> str:
     return f"arena + tm_at[{int(match[1])}]"
 
 
-def _with_rings(facts: StepFacts, step: Step, ring: _Ring) -> StepFacts:
-    """The step with the rows of its maps in rings."""
+def _called(facts: StepFacts, step: Step, call: _Call, index: int) -> StepFacts:
+    """The step as the ``index``-th of the calls that compute it part by part."""
     rows = [operand for operand in step.call.operands if isinstance(operand, Rows)]
     views = []
     for view, operand in zip(facts.views, rows, strict=True):
-        if operand.value in step.node.outputs:
-            views.append(replace(view, base=ring.target, ring=ring.target_rows))
-        elif ring.source is not None:
-            views.append(replace(view, base=ring.source, ring=ring.source_rows))
-        else:
+        place = call.target if operand.value in step.node.outputs else call.source
+        if place is None:
             views.append(view)
-    return replace(facts, views=tuple(views))
+        else:
+            ring, base = place
+            views.append(replace(view, base=base, ring=ring.rows, row_bytes=ring.pitch))
+    (r0, r1), (c0, c1) = call.part
+    return replace(facts, index=index, views=tuple(views), part=(r0, r1, c0, c1))
 
 
 def _cuts(chance: random.Random, size: int, most: int, grain: int = 1) -> list[tuple[int, int]]:
@@ -542,7 +594,7 @@ def _rectangles(step: Step, graph: Graph, form: str, chance: random.Random) -> l
         rows[-1] = (rows[-1][0], shape[1])
     channels = [(0, shape[3])]
     grain = channel_grain(step.kernel)
-    if form in ("parts", "piece") and grain:
+    if form in ("parts", "piece", "strip") and grain:
         channels = _cuts(chance, shape[3], 4, grain)
     return [(band, piece) for band in rows for piece in channels]
 
@@ -610,18 +662,18 @@ extern const uint32_t *tm_at; /* the places of the buffers of the running case *
 
 /* Brings rows [from, to) of a map into its ring. */
 static inline uint8_t *tm_ring_in(const uint8_t *map, uint8_t *ring, int32_t from, int32_t to,
-                                  int32_t rows, int32_t bytes) {{
+                                  int32_t rows, int32_t bytes, int32_t pitch) {{
   for (int32_t y = from; y < to; ++y) {{
-    memcpy(ring + (y % rows) * bytes, map + y * bytes, (size_t)bytes);
+    memcpy(ring + (y % rows) * pitch, map + y * bytes, (size_t)bytes);
   }}
   return ring;
 }}
 
 /* Takes rows [from, to) of a map out of its ring. */
 static inline uint8_t *tm_ring_out(uint8_t *map, uint8_t *ring, int32_t from, int32_t to,
-                                   int32_t rows, int32_t bytes) {{
+                                   int32_t rows, int32_t bytes, int32_t pitch) {{
   for (int32_t y = from; y < to; ++y) {{
-    memcpy(map + y * bytes, ring + (y % rows) * bytes, (size_t)bytes);
+    memcpy(map + y * bytes, ring + (y % rows) * pitch, (size_t)bytes);
   }}
   return ring;
 }}

@@ -21,7 +21,7 @@ FLOORS = {
     "emit": 4,
     "deploy": 5, "report": 5,
     "editing": 6, "search": 6, "augment": 6, "pruning": 6,
-    "project": 7, "samples": 7,
+    "project": 7, "samples": 7, "fit": 7,
     "api": 8,
     "cli": 9,
     "__main__": 10,

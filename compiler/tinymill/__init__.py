@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from .api import Compiled, Inspection, RunResult, compile, inspect, run
+    from .api import (
+        Compiled,
+        Inspection,
+        RunResult,
+        compile,
+        front,
+        inspect,
+        plan_model,
+        run,
+        save_picture,
+    )
     from .errors import (
         BoardError,
         CompileError,
@@ -44,8 +54,11 @@ __all__ = [
     "ToolMissing",
     "UnsupportedOp",
     "compile",
+    "front",
     "inspect",
+    "plan_model",
     "run",
+    "save_picture",
 ]
 
 

@@ -27,13 +27,15 @@ from .errors import (
     ToolFailed,
     UnsupportedOp,
 )
+from .fit import check_arena, plan_by, plan_within
 from .frontends import read_model
 from .ir import DType, Graph, Node, Port
 from .ops.quantization import Quantize
 from .passes import pipeline, run_passes
 from .project import PLAN, read_plan, write_project
+from .report import save_picture  # noqa: F401  one of the calls
 from .samples import PATTERN, End, frames_of, outputs_of
-from .schedule import Goal, Optimize, Plan, check_budget
+from .schedule import Goal, Optimize, Plan, Planner, schedule_of
 from .schedule import plan as plan_graph
 
 Io = Literal["quantized", "float"]
@@ -236,7 +238,8 @@ def compile(
     io: Io = "quantized",
     requant: Requant = "exact",
     optimize: Optimize = "time",
-    plan: Goal = "min-time",
+    plan: str | Path = "min-time",
+    ram: int | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
     keep_inputs: bool = False,
     stream_input: bool = False,
@@ -246,12 +249,14 @@ def compile(
     """Compiles a model file to C for ``target`` and, with ``output``, writes the project.
 
     ``optimize`` says whether flash may be spent on time (widened weights, unrolled kernels).
+    ``plan`` is a goal ("min-time", "balanced", "min-ram", "patched") or the .json file of a saved
+    plan; ``ram`` instead asks for the fastest plan within that many bytes of RAM in all. With
+    ``stream_input`` the emitted C has ``push_rows`` instead of ``run``.
     ``name`` is the prefix of all C names (default: from the file's name). Raises
     ``CompileError`` and its kin; nothing is written then.
     """
     for option, value, allowed in (
         ("io", io, Io), ("requant", requant, Requant), ("optimize", optimize, Optimize),
-        ("plan", plan, Goal),
     ):  # fmt: skip
         if value not in get_args(allowed):
             raise InvalidInput(f"{option} is {value!r}, not one of {', '.join(get_args(allowed))}")
@@ -260,12 +265,21 @@ def compile(
     source = Path(model)
     dump = None if dump_passes is None else Path(dump_passes)
     graph = _lowered(read_model(source, shapes=shapes), io, requant, dump)
-    found = plan_graph(
-        graph, board.features, keep_inputs=keep_inputs, optimize=optimize, goal=plan,
+    planner = Planner(
+        graph, board.features, keep_inputs=keep_inputs, optimize=optimize,
         stream_input=stream_input,
     )  # fmt: skip
-    _check_budgets(found, board)
     prefix = c_name(name or source.stem)
+    if ram is None:
+        found = plan_by(planner, plan)
+    else:
+        if plan != "min-time":
+            raise InvalidInput("a budget of RAM finds its own plan", hint="leave out --plan")
+        found = plan_within(
+            planner, ram, board,
+            lambda tried: forecast(render(facts_of(tried, prefix), tried), board, prefix),
+        )  # fmt: skip
+    _check_budgets(planner, found, board)
     facts = facts_of(found, prefix)
     weights = facts.weights_bytes
     _check_weights(weights, board, optimize)
@@ -273,7 +287,9 @@ def compile(
     files |= target_files(board, prefix, arena_bytes=found.arena_bytes, weights_bytes=weights)
     options = {
         "weights_bytes": weights, "widened_bytes": found.widened_bytes, "io": io,
-        "requant": requant, "optimize": optimize, "plan": plan, "keep_inputs": keep_inputs,
+        "requant": requant, "optimize": optimize, "plan": str(plan) if plan in get_args(Goal) else "saved",
+        "ram": ram,
+        "keep_inputs": keep_inputs,
         "stream_input": stream_input,
     }  # fmt: skip
     files[PLAN] = _describe(found, board, prefix, source.name, options)
@@ -283,13 +299,13 @@ def compile(
     return compiled
 
 
-def _check_budgets(found: Plan, board: Board) -> None:
-    check_budget(found, ram=MOST_RAM, where=board.name)
+def _check_budgets(planner: Planner, found: Plan, board: Board) -> None:
+    check_arena(planner, found, ram=MOST_RAM, where=board.name)
     if found.state_bytes > MOST_RAM:
         raise OutOfMemory(f"state on {board.name}", needed=found.state_bytes, available=MOST_RAM)
-    if board.is_host:
-        return
-    check_budget(found, ram=max(region.size for region in board.ram), where=board.name)
+    if not board.is_host:
+        largest = max(region.size for region in board.ram)
+        check_arena(planner, found, ram=largest, where=board.name)
 
 
 def _tuned(board: Board, optimize: str) -> Board:
@@ -319,7 +335,7 @@ def _describe(found: Plan, board: Board, name: str, source: str, options: Mappin
             "arena": found.top_at(index),
         }
         for index, segment in enumerate(found.segments)
-        for step in segment.steps
+        for step in segment.steps[: segment.layers]
     ]
     buffers = [
         {
@@ -347,6 +363,7 @@ def _describe(found: Plan, board: Board, name: str, source: str, options: Mappin
             "buffers": buffers,
         },
         "state_bytes": found.state_bytes,
+        "schedule": schedule_of(found.choices, [step.node for step in found.layers]),
         "layers": layers,
     }
     return json.dumps(description, indent=1) + "\n"
@@ -379,7 +396,8 @@ def run(
     io: Io | None = None,
     requant: Requant | None = None,
     optimize: Optimize | None = None,
-    plan: Goal | None = None,
+    plan: str | Path | None = None,
+    ram: int | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
     keep_inputs: bool = False,
     stream_input: bool = False,
@@ -408,7 +426,8 @@ def run(
         description = read_plan(path)
         board = _board_of(target, description, path)
         _check_options(
-            description, path, io=io, requant=requant, optimize=optimize, plan=plan,
+            description, path, io=io, requant=requant, optimize=optimize,
+            plan=None if plan is None else str(plan), ram=ram,
             keep_inputs=keep_inputs or None, stream_input=stream_input or None,
         )  # fmt: skip
         if shapes:
@@ -420,6 +439,7 @@ def run(
     compiled = compile(
         path, target="host" if target is None else target, io=io or "quantized",
         requant=requant or "exact", optimize=optimize or "time", plan=plan or "min-time",
+        ram=ram,
         shapes=shapes, keep_inputs=keep_inputs, stream_input=stream_input,
     )  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="tinymill-") as name:
@@ -538,3 +558,63 @@ def _save_archive(stream: IO[bytes], result: RunResult) -> None:
             used.add(unique)
             with archive.open(f"{unique}.npy", "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, array, allow_pickle=False)
+
+
+def plan_model(
+    model: str | Path,
+    *,
+    target: str | Path | Board = "host",
+    io: Io = "quantized",
+    requant: Requant = "exact",
+    optimize: Optimize = "time",
+    plan: str | Path = "min-ram",
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    keep_inputs: bool = False,
+    stream_input: bool = False,
+) -> Plan:
+    """The plan that ``compile`` would take, nothing compiled; it may exceed the board's RAM."""
+    planner = _planner_of(
+        model, target, io, requant, optimize, shapes, keep_inputs, stream_input
+    )  # fmt: skip
+    return plan_by(planner, plan)
+
+
+def front(
+    model: str | Path,
+    *,
+    target: str | Path | Board = "host",
+    io: Io = "quantized",
+    requant: Requant = "exact",
+    optimize: Optimize = "time",
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    keep_inputs: bool = False,
+    stream_input: bool = False,
+) -> tuple[Plan, ...]:
+    """Plans of which none is both smaller and faster than another, the fastest first."""
+    planner = _planner_of(
+        model, target, io, requant, optimize, shapes, keep_inputs, stream_input
+    )  # fmt: skip
+    return planner.front()
+
+
+def _planner_of(
+    model: str | Path,
+    target: str | Path | Board,
+    io: Io,
+    requant: Requant,
+    optimize: Optimize,
+    shapes: Mapping[str, Sequence[int]] | None,
+    keep_inputs: bool,
+    stream_input: bool,
+) -> Planner:
+    for option, value, allowed in (
+        ("io", io, Io), ("requant", requant, Requant), ("optimize", optimize, Optimize),
+    ):  # fmt: skip
+        if value not in get_args(allowed):
+            raise InvalidInput(f"{option} is {value!r}, not one of {', '.join(get_args(allowed))}")
+    board = target if isinstance(target, Board) else load_board(target)
+    graph = _lowered(read_model(Path(model), shapes=shapes), io, requant, None)
+    return Planner(
+        graph, board.features, keep_inputs=keep_inputs, optimize=optimize,
+        stream_input=stream_input,
+    )  # fmt: skip

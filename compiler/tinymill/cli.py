@@ -23,7 +23,10 @@ from .errors import InvalidInput, TinymillError, one_line
 
 if TYPE_CHECKING:
     from .api import Compiled, Inspection, LayerTime, RunResult
+    from .boards import Board
     from .deploy import Forecast
+    from .report import SegmentFigures
+    from .schedule import Plan
 
 app = typer.Typer(
     name="tinymill",
@@ -61,13 +64,6 @@ class Optimize(StrEnum):
     size = "size"
 
 
-class Goal(StrEnum):
-    """What the planner strives for."""
-
-    min_time = "min-time"
-    min_ram = "min-ram"
-
-
 Model = Annotated[Path, typer.Argument(help="an .onnx or .tflite file", show_default=False)]
 Shape = Annotated[
     list[str] | None,
@@ -97,13 +93,18 @@ OptimizeOption = Annotated[
         "but depthwise ones",
     ),
 ]
-GoalOption = Annotated[Goal, typer.Option("--plan", help="what the planner strives for")]
+PLAN_HELP = "min-time, balanced, min-ram, patched, or FILE.json: a saved plan"
+GoalOption = Annotated[str, typer.Option("--plan", help=PLAN_HELP)]
+Ram = Annotated[
+    int | None,
+    typer.Option("--ram", min=1, help="bytes of RAM in all: takes the fastest plan that fits"),
+]
 RunOptimize = Annotated[
     Optimize | None,
     typer.Option("--optimize", help="as for compile [default: time, or the folder's]"),
 ]
 RunGoal = Annotated[
-    Goal | None, typer.Option("--plan", help="as for compile [default: min-time, or the folder's]")
+    str | None, typer.Option("--plan", help="as for compile [default: min-time, or the folder's]")
 ]
 RunIo = Annotated[
     Io | None, typer.Option("--io", help="as for compile [default: quantized, or the folder's]")
@@ -159,7 +160,8 @@ def compile_command(
     io: IoOption = Io.quantized,
     requant: RequantOption = Requant.exact,
     optimize: OptimizeOption = Optimize.time,
-    plan: GoalOption = Goal.min_time,
+    plan: GoalOption = "min-time",
+    ram: Ram = None,
     shape: Shape = None,
     keep_inputs: Keep = False,
     stream_input: Stream = False,
@@ -176,7 +178,7 @@ def compile_command(
 
     compiled = api.compile(
         model, target=target, output=output, io=io.value, requant=requant.value,
-        optimize=optimize.value, plan=plan.value,
+        optimize=optimize.value, plan=plan, ram=ram,
         shapes=_shapes(shape), keep_inputs=keep_inputs,
         stream_input=stream_input, name=name, dump_passes=dump_passes,
     )  # fmt: skip
@@ -186,6 +188,75 @@ def compile_command(
         _print_json({**compiled.description, "output": str(output), "forecast": expected})
     else:
         _show_compiled(compiled, found, output)
+
+
+@app.command("plan")
+def plan_command(
+    model: Model,
+    target: Annotated[
+        str, typer.Option("--target", "--board", help="a board's name or .toml file")
+    ] = "host",
+    io: IoOption = Io.quantized,
+    requant: RequantOption = Requant.exact,
+    optimize: OptimizeOption = Optimize.time,
+    plan: Annotated[
+        str | None, typer.Option("--plan", help=f"{PLAN_HELP} [default: min-ram]")
+    ] = None,
+    shape: Shape = None,
+    keep_inputs: Keep = False,
+    stream_input: Stream = False,
+    pareto: Annotated[
+        bool, typer.Option("--pareto", help="all plans between the fastest and the smallest")
+    ] = False,
+    picture: Annotated[
+        Path | None,
+        typer.Option(
+            "--picture",
+            help="FILE.png or .svg: the arena over time; with --pareto, RAM against time",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show the plan of a model, segment by segment, or the front of plans; compile nothing."""
+    from . import api, report  # noqa: PLC0415
+    from .boards import load_board  # noqa: PLC0415
+
+    if pareto and plan is not None:
+        raise InvalidInput("the front holds the plans of all goals", hint="leave out --plan")
+    if picture is not None:
+        report.check_picture(picture)
+    board = load_board(target)
+    goal = "RAM against time" if pareto else plan or "min-ram"
+    found: Plan | tuple[Plan, ...]
+    with say.status("planning") if say.is_terminal else contextlib.nullcontext():
+        if pareto:
+            found = api.front(
+                model, target=board, io=io.value, requant=requant.value,
+                optimize=optimize.value, shapes=_shapes(shape), keep_inputs=keep_inputs,
+                stream_input=stream_input,
+            )  # fmt: skip
+        else:
+            found = api.plan_model(
+                model, target=board, io=io.value, requant=requant.value,
+                optimize=optimize.value, plan=goal, shapes=_shapes(shape),
+                keep_inputs=keep_inputs, stream_input=stream_input,
+            )  # fmt: skip
+        if picture is not None:
+            title = f"{model.name} on {board.name}, {Path(goal).name}"
+            report.save_picture(found, picture, title=title)
+    if as_json:
+        written = None if picture is None else str(picture)
+        head = {"model": model.name, "target": board.name}
+        figures = _front_json(found) if isinstance(found, tuple) else _plan_json(found, goal)
+        _print_json({**head, **figures, "picture": written})
+        return
+    if isinstance(found, tuple):
+        _show_front(found)
+    else:
+        _show_plan(found, board)
+    if picture is not None:
+        out.print(f"written to {one_line(str(picture), 4096)}")
 
 
 @app.command("run")
@@ -215,6 +286,7 @@ def run_command(
     requant: RunRequant = None,
     optimize: RunOptimize = None,
     plan: RunGoal = None,
+    ram: Ram = None,
     shape: Shape = None,
     keep_inputs: Keep = False,
     stream_input: Stream = False,
@@ -251,7 +323,7 @@ def run_command(
             model, target=target, input=inputs, io=None if io is None else io.value,
             requant=None if requant is None else requant.value,
             optimize=None if optimize is None else optimize.value,
-            plan=None if plan is None else plan.value,
+            plan=plan, ram=ram,
             shapes=_shapes(shape), keep_inputs=keep_inputs,
             stream_input=stream_input, layers=layers, cycles=cycles, cc=cc,
             sanitize=sanitize, mean=mean, std=std, resize=resize, timeout=timeout,
@@ -491,6 +563,125 @@ def _show_compiled(compiled: Compiled, found: Forecast | None, folder: Path) -> 
         reason = f"{lacks} is not installed" if lacks else "it does not build or fit as it is"
         out.print(f"code     not known: {reason}")
     out.print(f"written to {one_line(str(folder), 4096)} for {compiled.board.name}")
+
+
+def _plan_json(plan: Plan, goal: str) -> dict[str, Any]:
+    from .report import kind_of, segments_of  # noqa: PLC0415
+
+    return {
+        "plan": goal,
+        **_totals(plan),
+        "segments": [vars(each) for each in segments_of(plan)],
+        "buffers": [
+            {
+                "name": buffer.name,
+                "values": buffer.values,
+                "kind": kind_of(plan, buffer),
+                "offset": plan.placement.offsets[buffer.name],
+                "size": buffer.size,
+                "rows": buffer.rows,
+                "first": buffer.first,
+                "last": buffer.last,
+            }
+            for buffer in plan.buffers
+        ],
+        "overlays": [vars(overlay) for overlay in plan.overlays],
+    }
+
+
+def _front_json(front: Sequence[Plan]) -> dict[str, Any]:
+    from .report import marks_of, streamed_segments  # noqa: PLC0415
+
+    fastest = front[0]
+    return {
+        "front": [
+            {
+                **_totals(plan),
+                "instructions_ratio": plan.cost / max(fastest.cost, 1),
+                "arena_ratio": plan.arena_bytes / max(fastest.arena_bytes, 1),
+                "segments": len(plan.segments),
+                "streamed_segments": streamed_segments(plan),
+                "marks": [mark for mark in marks.split(", ") if mark],
+            }
+            for plan, marks in zip(front, marks_of(front), strict=True)
+        ]
+    }
+
+
+def _totals(plan: Plan) -> dict[str, Any]:
+    return {
+        "arena": {"bytes": plan.arena_bytes, "lower_bound": plan.placement.bound},
+        "state_bytes": plan.state_bytes,
+        "instructions": plan.cost,
+    }
+
+
+def _show_plan(plan: Plan, board: Board) -> None:
+    from .report import segments_of  # noqa: PLC0415
+
+    found = segments_of(plan)
+    table = _table(
+        ">#", "op", "layers", ">rows", ">turns", ">instructions", ">arena", ">inputs", ">outputs",
+        ">rings", ">scratch", ">held for later",
+    )  # fmt: skip
+    for index, each in enumerate(found):
+        table.add_row(
+            str(index), *_span(each), _turn_rows(each), f"{each.turns:,}",
+            f"{each.instructions:,}", f"{each.arena:,}", _bytes(each.inputs),
+            _bytes(each.outputs) if each.outputs or not each.in_place else "in place",
+            _bytes(each.rings), _bytes(each.scratch), _bytes(each.held),
+        )  # fmt: skip
+    _print_plain(table)
+    bound = plan.placement.bound
+    gap = plan.arena_bytes - bound
+    proof = "proven least for these segments"
+    if gap:
+        proof = f"lower bound {bound:,}, at most {gap / plan.arena_bytes:.1%} above the least"
+    out.print(f"arena        {plan.arena_bytes:>13,} bytes of RAM ({proof})")
+    out.print(f"state        {plan.state_bytes:>13,} bytes of RAM kept between runs")
+    out.print(f"instructions {plan.cost:>13,} (estimated)")
+    largest = max((region.size for region in board.ram), default=0)
+    if not board.is_host and plan.arena_bytes > largest:
+        short = plan.arena_bytes - largest
+        out.print(f"does not fit {board.name}: {largest:,} bytes of RAM, {short:,} too few")
+
+
+def _span(figures: SegmentFigures) -> tuple[str, str]:
+    """The op and the layer of a segment, or how many there are, the first and the last one."""
+    names = figures.layers
+    if len(names) == 1:
+        return figures.ops[0], _short(names[0])
+    return f"{len(names)} layers", f"{_short(names[0], 32)} .. {_short(names[-1], 32)}"
+
+
+def _turn_rows(figures: SegmentFigures) -> str:
+    down, across = figures.tiles
+    tiles = f" in {down}x{across} tiles" if down * across > 1 else ""
+    return f"{figures.rows or 'all'}{tiles}"
+
+
+def _bytes(count: int) -> str:
+    return f"{count:,}" if count else "-"
+
+
+def _show_front(front: Sequence[Plan]) -> None:
+    from .report import marks_of, streamed_segments  # noqa: PLC0415
+
+    fastest = front[0]
+    table = _table(
+        ">#", ">arena", ">of the fastest", ">instructions", ">more", ">segments",
+        ">of them streamed", "",
+    )  # fmt: skip
+    for index, (plan, mark) in enumerate(zip(front, marks_of(front), strict=True)):
+        table.add_row(
+            str(index), f"{plan.arena_bytes:,}",
+            f"{plan.arena_bytes / max(fastest.arena_bytes, 1):.1%}", f"{plan.cost:,}",
+            f"{plan.cost / max(fastest.cost, 1) - 1:+.2%}", str(len(plan.segments)),
+            str(streamed_segments(plan)), mark,
+        )  # fmt: skip
+    _print_plain(table)
+    plans = f"{len(front)} plan{'s' * (len(front) > 1)}"
+    out.print(f"{plans}, none both smaller and faster than another; instructions are estimated")
 
 
 def _show_run(result: RunResult, labels: Sequence[str] | None) -> None:

@@ -13,6 +13,9 @@
 #if defined(__ARM_FEATURE_MVE) && defined(__GNUC__) && !defined(__clang__) && \
     defined(__OPTIMIZE__) && !defined(TM_NO_ASM)
 #define TM_MVE_ASM
+#define TM_MVE_NOINLINE __attribute__((noinline))
+#else
+#define TM_MVE_NOINLINE
 #endif
 
 /* Names of sources that are compiled several times with different macros. */

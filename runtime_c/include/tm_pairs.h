@@ -23,8 +23,10 @@
 
 #if defined(__GNUC__)
 #define TM_PAIRS_INLINE inline __attribute__((always_inline))
+#define TM_PAIRS_NOINLINE __attribute__((noinline))
 #else
 #define TM_PAIRS_INLINE inline
+#define TM_PAIRS_NOINLINE
 #endif
 
 #ifndef TM_INSTANCE

@@ -78,12 +78,19 @@ static inline tm_pool_taps tm_pool_window(int32_t oy, int32_t ox, int32_t in_h, 
   return taps;
 }
 
+/* The row behind one that lies at `row`. */
+static inline const uint8_t *tm_pool_next(const tm_rows *in, const uint8_t *row) {
+  const uint8_t *const next = row + in->row_bytes;
+  return in->ring != in->rows && next == in->base + in->ring * in->row_bytes ? in->base : next;
+}
+
 /* The sum of channel c over a window. */
 static inline int32_t tm_pool_sum(const tm_rows *in, const tm_pool_taps *taps, int32_t channels,
                                   int32_t c) {
+  const uint8_t *row = (const uint8_t *)tm_row(in, taps->y0);
   int32_t sum = 0;
-  for (int32_t iy = taps->y0; iy < taps->y1; ++iy) {
-    const int8_t *x = (const int8_t *)tm_row(in, iy) + taps->x0 * channels + c;
+  for (int32_t iy = taps->y0; iy < taps->y1; ++iy, row = tm_pool_next(in, row)) {
+    const int8_t *x = (const int8_t *)row + taps->x0 * channels + c;
     for (int32_t ix = taps->x0; ix < taps->x1; ++ix) {
       sum += *x;
       x += channels;
@@ -95,9 +102,10 @@ static inline int32_t tm_pool_sum(const tm_rows *in, const tm_pool_taps *taps, i
 /* The output of maximum pooling for channel c of a window. */
 static inline int8_t tm_maxpool_one(const tm_maxpool_s8_params *p, const tm_rows *in,
                                     const tm_pool_taps *taps, int32_t c) {
+  const uint8_t *row = (const uint8_t *)tm_row(in, taps->y0);
   int32_t most = p->lo;
-  for (int32_t iy = taps->y0; iy < taps->y1; ++iy) {
-    const int8_t *x = (const int8_t *)tm_row(in, iy) + taps->x0 * p->channels + c;
+  for (int32_t iy = taps->y0; iy < taps->y1; ++iy, row = tm_pool_next(in, row)) {
+    const int8_t *x = (const int8_t *)row + taps->x0 * p->channels + c;
     for (int32_t ix = taps->x0; ix < taps->x1; ++ix) {
       most = *x > most ? *x : most;
       x += p->channels;

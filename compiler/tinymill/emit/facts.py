@@ -68,6 +68,8 @@ class SegmentFacts:
 
     index: int
     title: str
+    first_layer: int
+    layers: int
     steps: tuple[StepFacts, ...]
     turns: tuple[str, ...]
     count: int
@@ -145,6 +147,10 @@ class ModelFacts:
     @property
     def uses_turns(self) -> bool:
         return any(segment.turns for segment in self.segments)
+
+    @property
+    def layer_count(self) -> int:
+        return sum(segment.layers for segment in self.segments)
 
     @property
     def plain_segments(self) -> bool:
@@ -288,21 +294,25 @@ class _Collector:
 
     def _segments(self) -> tuple[SegmentFacts, ...]:
         found = []
-        layer = 0
+        layer = count = 0
         for index, segment in enumerate(self.plan.segments):
             steps = tuple(
-                self._step(layer + place, step, segment) for place, step in enumerate(segment.steps)
+                self._step(count + place, step, segment) for place, step in enumerate(segment.steps)
             )
-            layer += len(steps)
+            count += len(steps)
+            first, layer = layer, layer + segment.layers
             turns: tuple[str, ...] = ()
             if not segment.whole:
                 turns = joined(
                     f"{{{turn.step}, {turn.row1 - turn.row0}, {turn.row0}}}"
                     for turn in segment.turns
                 )
-            last = len(steps) - 1
-            title = f"layers {steps[0].index} to {steps[last].index} take turns"
-            found.append(SegmentFacts(index, title, steps, turns, len(segment.turns)))
+            title = f"layers {first} to {layer - 1} take turns"
+            if len(steps) > segment.layers:
+                title += f" in {len(steps) // segment.layers} strips of columns"
+            found.append(
+                SegmentFacts(index, title, first, segment.layers, steps, turns, len(segment.turns))
+            )
         return tuple(found)
 
     def _turn_types(self) -> tuple[str, str, str]:
@@ -380,6 +390,9 @@ class _Collector:
             base = self._address(operand.value)
             if batch > 1:
                 base = f"{base} + n * {row * kind.shape[1]}"
+            if step.strip is not None:
+                offset, row = step.strip[operand.value]
+                base = f"{base} + {offset}"
             buffer = self.plan.buffer_of(operand.value)
             ring = kind.shape[1] if buffer is None else buffer.rows or kind.shape[1]
             views.append(ViewFacts(name, base, pad, row, kind.shape[1], ring))
@@ -400,7 +413,10 @@ class _Collector:
             holder = self.plan.buffer_of(value)
             kept = None if holder is None else holder.rows
             place = "y" if kept is None else f"y % {kept}" if kept > 1 else "0"
-            address = f"{address} + {place} * {kind.bytes // kind.shape[1]}"
+            offset, row = 0, kind.bytes // kind.shape[1]
+            if step.strip is not None:
+                offset, row = step.strip[value]
+            address = f"{address} + {offset} + {place} * {row}"
         return f"({const}{kind.dtype.c} *)(void *)({address})"
 
     def _param(self, value: Param) -> str:

@@ -199,6 +199,20 @@ class Op(ABC):
         """
         return (None,) * len(types.inputs)
 
+    def column_windows(self, types: Types) -> tuple[Reading | None, ...] | None:
+        """As ``windows``, for the columns (axis 2) that a column of the output reads; None where
+        the op can't be computed for a strip of columns (``strip``)."""
+        windows = self.windows(types)
+        for kind, window in zip(types.inputs, windows, strict=True):
+            if window is None and kind is not None and kind.rank > 2 and kind.shape[-2] > 1:
+                return None
+        return windows if all(w is None or w is POINT for w in windows) else None
+
+    def strip(self, left: int, right: int) -> Op:
+        """The op on a strip of columns, beside which there are ``left`` and ``right`` columns of
+        padding that its windows reach."""
+        return self
+
     def alias(self, types: Types) -> int | None:
         """Input whose bytes are the output's bytes (reshape): no kernel, no memory."""
         return None

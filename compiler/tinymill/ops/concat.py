@@ -51,6 +51,9 @@ class Concat(Op):
     def windows(self, types: Types) -> tuple[Reading | None, ...]:
         return same_rows(types, len(types.inputs))
 
+    def column_windows(self, types: Types) -> tuple[Reading | None, ...] | None:
+        return self.windows(types) if self.axis == types.output.rank - 1 else None
+
     def permuted(self, order: Sequence[int], types: Types) -> Op | None:
         return Concat(order[self.axis])
 

@@ -20,6 +20,7 @@ from ..ir import (
     Op,
     Param,
     Quant,
+    Reading,
     Rescale,
     Rows,
     Table,
@@ -78,6 +79,13 @@ class Conv2D(Op):
     def windows(self, types: Types) -> tuple[Window | None, ...]:
         window = Window(types.input(1).shape[1], self.stride[0], self.dilation[0], self.pad[0])
         return (None if self._dense(types) else window, *([None] * (len(types.inputs) - 1)))
+
+    def column_windows(self, types: Types) -> tuple[Reading | None, ...] | None:
+        window = Window(types.input(1).shape[2], self.stride[1], self.dilation[1], self.pad[1])
+        return (window, *([None] * (len(types.inputs) - 1)))
+
+    def strip(self, left: int, right: int) -> Op:
+        return replace(self, pad=(self.pad[0], left, self.pad[2], right))
 
     def _dense(self, types: Types) -> bool:
         """Whether each output sees the whole map: a fully connected layer, with fast kernels."""

@@ -19,6 +19,7 @@ from ..ir import (
     Op,
     Param,
     Quant,
+    Reading,
     Rescale,
     Rows,
     Table,
@@ -56,6 +57,12 @@ class Pool(Op):
 
     def windows(self, types: Types) -> tuple[Window | None, ...]:
         return (Window(self.window[0], self.stride[0], 1, self.pad[0]),)
+
+    def column_windows(self, types: Types) -> tuple[Reading | None, ...] | None:
+        return (Window(self.window[1], self.stride[1], 1, self.pad[1]),)
+
+    def strip(self, left: int, right: int) -> Op:
+        return replace(self, pad=(self.pad[0], left, self.pad[2], right))
 
     def macs(self, types: Types) -> int:
         return types.output.count * self.window[0] * self.window[1]

@@ -1,12 +1,14 @@
 """Graph -> Plan: order, kernels, lifetimes, placement in the arena."""
 
 from .kernels import Kernel, choose, kernel_table
-from .plan import Buffer, Overlay, Placement, Plan, Segment, Step, Turn
-from .planner import Goal, Planner, check_budget, plan
+from .plan import Buffer, Choice, Overlay, Placement, Plan, Segment, Step, Turn
+from .planner import Goal, Planner, plan
+from .saved import choices_of, schedule_of
 from .steps import Optimize
 
 __all__ = [
     "Buffer",
+    "Choice",
     "Goal",
     "Kernel",
     "Optimize",
@@ -17,8 +19,9 @@ __all__ = [
     "Segment",
     "Step",
     "Turn",
-    "check_budget",
+    "choices_of",
     "choose",
     "kernel_table",
     "plan",
+    "schedule_of",
 ]

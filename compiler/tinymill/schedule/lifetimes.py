@@ -11,6 +11,7 @@ from ..ir import POINT, Graph, Node, Reading
 from .cost import SEGMENT, cost_of
 from .plan import Buffer, Overlay, Step
 from .streaming import Stream
+from .tiles import Tiled
 
 ALIGN = 4
 
@@ -23,7 +24,7 @@ class Section:
     """
 
     steps: tuple[Step, ...]
-    stream: Stream | None = None
+    stream: Stream | Tiled | None = None
     arriving: str | None = None
 
     @property
@@ -39,25 +40,34 @@ class Section:
         return f"scratch of {node.name or node.outputs[0]}"
 
     @property
+    def layers(self) -> int:
+        """The number of nodes."""
+        return 1 if self.stream is None else len(self.stream.members)
+
+    @property
     def cost(self) -> int:
         """Instructions, about."""
         if self.stream is None:
             return cost_of(self.steps[0], [self.steps[0].height])
         return SEGMENT + sum(
-            cost_of(step, self.stream.calls(index)) for index, step in enumerate(self.steps)
+            cost_of(step, self.stream.calls(index % self.layers))
+            for index, step in enumerate(self.steps)
         )
 
-    def rows_held(self, graph: Graph, value: str) -> int | None:
-        """Rows held of a value in this section; None where it is held whole."""
+    def held(self, graph: Graph, value: str) -> tuple[int, int] | None:
+        """Rows held of a value in this section, and their bytes; None where it is held whole."""
         if self.stream is None:
             return None
-        if value == self.arriving:
-            rows = self.stream.input_ring(value, graph.type(value).shape[1])
+        kind = graph.type(value)
+        if value == self.arriving and isinstance(self.stream, Stream):
+            rows = self.stream.input_ring(value, kind.shape[1])
         elif value in self.stream.rings:
             rows = self.stream.rings[value]
         else:
             return None
-        return rows if rows < graph.type(value).shape[1] else None
+        if isinstance(self.stream, Tiled):
+            return rows, rows * self.stream.widest(value) * kind.shape[3] * kind.dtype.size
+        return (rows, rows * row_bytes(graph, value)) if rows < kind.shape[1] else None
 
 
 def buffers_of(
@@ -101,11 +111,11 @@ def buffers_of(
             _replace(section.steps[0], index, root, first, last, members)
 
     rings = {
-        value: rows
+        value: held
         for section in sections
-        for step in section.steps
+        for step in section.steps[: section.layers]
         for value in (*step.node.inputs, *step.node.outputs)
-        if (rows := section.rows_held(graph, value)) is not None
+        if (held := section.held(graph, value)) is not None
     }
     found = []
     for name, values in members.items():
@@ -114,9 +124,7 @@ def buffers_of(
         kinds = [graph.type(value) for value in values]
         align = max(ALIGN, *(kind.dtype.size for kind in kinds))
         size = max(kind.bytes for kind in kinds)
-        rows = next((rings[value] for value in values if value in rings), None)
-        if rows is not None:
-            size = rows * row_bytes(graph, next(value for value in values if value in rings))
+        rows, size = next((rings[v] for v in values if v in rings), (None, size))
         found.append(Buffer(name, tuple(values), size, first[name], last[name], align, rows))
     for index, section in enumerate(sections):
         if section.scratch is not None:
@@ -176,6 +184,8 @@ def overlays_of(
 def section_lag(graph: Graph, section: Section, source: str, output: str) -> int | None:
     """Bytes by which ``output`` must start below ``source``, which dies in this section, so that
     no unread byte is lost; None where they must be apart."""
+    if isinstance(section.stream, Tiled):
+        return None
     if section.stream is not None:
         return _stream_lag(graph, section.stream, source, output)
     step = section.steps[0]

@@ -55,6 +55,8 @@ class Step:
     single row from plain pointers. A call needs ``scratch_bytes`` of scratch. ``rows_at_once``
     rows may be written before the input rows of the first are let go; where ``in_place``, the
     output may be at the very place of the first input.
+    ``strip`` is None where all columns are computed; else, for each map, the byte of its row at
+    which the strip begins and the distance between rows.
     ``defines`` are the macros with which the kernel is compiled for this call, ``pushed_bytes``
     stack that its assembly takes and no compiler sees.
     """
@@ -72,6 +74,7 @@ class Step:
     in_place: bool = False
     pushed_bytes: int = 0
     row_by_row: bool = False
+    strip: Mapping[str, tuple[int, int]] | None = None
 
     @cached_property
     def macs(self) -> int:
@@ -98,7 +101,9 @@ class Turn:
 class Segment:
     """Steps that take turns, so that of values between them only some rows are held.
 
-    A segment of one step and one turn is a layer computed whole. ``scratch`` names the buffer
+    A segment of one step and one turn is a layer computed whole. Where columns are computed in
+    strips, each of the ``layers`` nodes has a step for each strip: all of the first strip, then
+    all of the next. ``scratch`` names the buffer
     that the steps share. ``arrivals[r]`` is the number of turns that can be made when r + 1 rows
     of a streamed input have come, () where no input is streamed.
     """
@@ -107,6 +112,7 @@ class Segment:
     turns: tuple[Turn, ...]
     scratch: str | None = None
     arrivals: tuple[int, ...] = ()
+    layers: int = 1
 
     @property
     def whole(self) -> bool:
@@ -119,12 +125,19 @@ class Choice:
     """How ``count`` consecutive nodes are computed.
 
     ``rows`` 0: each node whole (then ``count`` is 1); else they take turns, that many rows of
-    the first node's output a beat; ``lazy`` as for ``Stream``.
+    the first node's output a beat; ``lazy`` as for ``Stream``. ``across`` and ``along`` are the
+    rows and columns at which the last node's output is cut into tiles.
     """
 
     count: int
     rows: int = 0
     lazy: int = 0
+    across: tuple[int, ...] = ()
+    along: tuple[int, ...] = ()
+
+    @property
+    def tiled(self) -> bool:
+        return bool(self.across or self.along)
 
 
 def _table_bytes(call: KernelCall) -> int:
@@ -155,10 +168,25 @@ class Plan:
         """The steps of all segments, in the order in which they begin."""
         return tuple(step for segment in self.segments for step in segment.steps)
 
+    @cached_property
+    def layers(self) -> tuple[Step, ...]:
+        """One step of each node that is computed, in the order in which they begin."""
+        return tuple(step for segment in self.segments for step in segment.steps[: segment.layers])
+
     @property
     def widened_bytes(self) -> int:
         """Bytes of flash by which the kernels' layouts are larger than the ops' constants."""
-        return sum(_table_bytes(step.packed) - _table_bytes(step.call) for step in self.steps)
+        return sum(_table_bytes(step.packed) - _table_bytes(step.call) for step in self.layers)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of a run, those that tiles compute twice included."""
+        total = 0.0
+        for segment in self.segments:
+            for turn in segment.turns:
+                step = segment.steps[turn.step]
+                total += step.macs * (turn.row1 - turn.row0) / step.height
+        return round(total)
 
     @property
     def pushed_bytes(self) -> int:

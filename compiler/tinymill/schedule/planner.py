@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Literal
 
-from ..errors import InvalidInput, OutOfMemory, UnsupportedOp
+from ..errors import InvalidInput, UnsupportedOp
 from ..ir import Graph
 from .lifetimes import ALIGN, Section, buffers_of, overlays_of
 from .order import ordered as ordered_nodes
@@ -24,11 +24,14 @@ from .segments import (
     ordered,
 )
 from .steps import Optimize, Workshop
+from .streaming import Stream, member_of
 
-Goal = Literal["min-time", "balanced", "min-ram"]
+Goal = Literal["min-time", "balanced", "min-ram", "patched"]
 """What the planner strives for."""
 TRIES = 24
 """Plans placed for one budget before it is given up."""
+MOST_MACS = 1.1
+"""Times the multiply-accumulates of layers computed whole that a patched plan may take."""
 FRONT_STEP = 0.95
 """The next plan of the front is to need at most this part of the last one's arena."""
 
@@ -42,17 +45,7 @@ def plan(
     goal: Goal = "min-time",
     stream_input: bool = False,
 ) -> Plan:
-    """Plans ``graph`` for a core with ``features``.
-
-    ``keep_inputs`` leaves the inputs' bytes untouched by a run. ``optimize`` says whether
-    kernels may spend flash on time. ``goal`` min-time computes layer by layer, min-ram looks for
-    the segments that need the least arena, balanced for the least product of arena and
-    instructions. With ``stream_input`` the input comes row by row and
-    is never held whole. Raises ``UnsupportedOp`` naming the node that no kernel serves.
-    """
-    for port in graph.outputs:
-        if graph.is_constant(port.value):
-            raise UnsupportedOp("an output that no input has a part in", at=port.name)
+    """Plans ``graph`` for a core with ``features``: ``Planner(...).plan(goal)``."""
     planner = Planner(
         graph, features, keep_inputs=keep_inputs, optimize=optimize, stream_input=stream_input
     )
@@ -60,7 +53,13 @@ def plan(
 
 
 class Planner:
-    """Plans one graph; what is found on the way serves every further plan."""
+    """Plans one graph for a core with ``features``; what is found on the way serves every further
+    plan.
+
+    ``keep_inputs`` leaves the inputs' bytes untouched by a run. ``optimize`` says whether kernels
+    may spend flash on time. With ``stream_input`` the input comes row by row and is never held
+    whole. Raises ``UnsupportedOp`` naming the node that no kernel serves.
+    """
 
     def __init__(
         self,
@@ -71,9 +70,13 @@ class Planner:
         optimize: Optimize = "time",
         stream_input: bool = False,
     ) -> None:
+        for port in graph.outputs:
+            if graph.is_constant(port.value):
+                raise UnsupportedOp("an output that no input has a part in", at=port.name)
         order = ordered_nodes(graph, keep_inputs=keep_inputs)
         self.graph = graph = graph.replace(nodes=order.nodes)
         self.keep_inputs = keep_inputs
+        self.optimize: Optimize = optimize
         self.workshop = Workshop(graph, features, optimize)
         streamed = _streamed(graph, self.workshop) if stream_input else None
         self.streamed = streamed
@@ -81,12 +84,26 @@ class Planner:
         self._variants: dict[Candidate, tuple[Candidate, ...]] = {}
 
     def plan(self, goal: Goal) -> Plan:
-        """The plan for a goal."""
+        """The plan for a goal.
+
+        min-time computes layer by layer; min-ram takes the segments that need the least arena
+        and compute nothing twice; balanced has the least product of arena and instructions;
+        patched computes layer by layer or tile by tile, tiles with their borders computed anew,
+        for the least arena with at most a tenth more multiply-accumulates.
+        """
         if goal == "min-time":
             return self._layer_by_layer
         if goal == "min-ram":
             return self.least
+        if goal == "patched":
+            return self._patched()
         return min(self.front(), key=lambda plan: plan.arena_bytes * plan.cost)
+
+    def streaming(self) -> Planner:
+        """The planner of the same graph whose input comes row by row."""
+        return Planner(
+            self.graph, self.workshop.features, optimize=self.optimize, stream_input=True
+        )
 
     def within(self, arena: int) -> Plan | None:
         """The fastest plan found whose arena is at most ``arena`` bytes; None if none is."""
@@ -104,18 +121,44 @@ class Planner:
                 return plan
             # placement took more than the bound: with less to place there may be room
             budget = max(candidate.need for candidate in path) - 1
-        return self.least if self.least.arena_bytes <= arena else None
+        if self.least.arena_bytes <= arena:
+            return self.least
+        return self._in_strips(arena)
+
+    def _in_strips(self, arena: int) -> Plan | None:
+        """The fastest plan found that computes borders of strips of columns twice to fit."""
+        if self.streamed is not None:
+            return None
+        count = len(self.workshop.nodes)
+        found = list(self._candidates(self.least.arena_bytes))
+        for candidate in self._plain:
+            if candidate.choice.rows:
+                tilings = self.candidates.tilings(candidate)
+                found += (c for c in tilings if not c.choice.across and c.need <= arena)
+        found = ordered(found)
+        budget = arena
+        for _ in range(TRIES):
+            path = fastest(found, count, budget)
+            if path is None:
+                break
+            plan = self.realise([candidate.choice for candidate in path])
+            if plan.arena_bytes <= arena:
+                return plan
+            budget = max(candidate.need for candidate in path) - 1
+        return None
 
     def front(self) -> tuple[Plan, ...]:
         """Plans of which none is both smaller and faster than another, the fastest first."""
         found = [self._layer_by_layer]
         while True:
-            smaller = self.within(int(found[-1].arena_bytes * FRONT_STEP))
+            above = found[-1].arena_bytes
+            arena = int(above * FRONT_STEP)
+            if self.least.arena_bytes < above:
+                arena = max(arena, self.least.arena_bytes)
+            smaller = self.within(arena)
             if smaller is None:
                 break
             found.append(smaller)
-        if self.least.arena_bytes < found[-1].arena_bytes:
-            found.append(self.least)
         front: list[Plan] = []
         for plan in reversed(found):  # the smallest first
             if not front or plan.cost < front[-1].cost:
@@ -179,15 +222,41 @@ class Planner:
                 best = plan
         return best
 
+    def _patched(self) -> Plan:
+        """Layers whole or in tiles cut both ways."""
+        if self.streamed is not None:
+            raise InvalidInput("patched plans need the whole input", hint="use --plan min-ram")
+        count = len(self.workshop.nodes)
+        whole = self._layer_by_layer
+        found = [candidate for candidate in self._plain if candidate.choice.rows == 0]
+        tall = int(whole.arena_bytes * FRONT_STEP)
+        for candidate in self._plain:
+            if candidate.choice.rows:
+                for other in self.candidates.tilings(candidate):
+                    if other.choice.across and other.need <= tall:
+                        found.append(other)
+        found = ordered(found)
+        best = whole
+        for budget in sorted({c.need for c in found}):
+            if budget >= best.arena_bytes:
+                break
+            path = fastest(found, count, budget)
+            if path is None or max(c.need for c in path) < budget:
+                continue
+            plan = self.realise([candidate.choice for candidate in path])
+            if plan.macs <= MOST_MACS * whole.macs and plan.arena_bytes < best.arena_bytes:
+                best = plan
+        return best
+
     def realise(self, choices: Sequence[Choice]) -> Plan:
-        """The plan of these choices, its buffers placed."""
+        """The plan of these choices, its buffers placed. Raises ``InvalidInput`` where they can't
+        be, with the reason."""
         sections: list[Section] = []
         start = 0
         for choice in choices:
             section = self.candidates.section(start, choice)
             if section is None:
-                node = self.workshop.nodes[start]
-                raise InvalidInput(f"{choice.count} layers from '{node.name}' on can't take turns")
+                raise self._refusal(start, choice)
             sections.append(section)
             start += choice.count
         buffers = buffers_of(self.graph, sections, keep_inputs=self.keep_inputs)
@@ -202,15 +271,37 @@ class Planner:
             tuple(choices), cost,
         )  # fmt: skip
 
+    def _refusal(self, start: int, choice: Choice) -> InvalidInput:
+        """Why the nodes from ``start`` on can't be computed as ``choice`` says."""
+        made: set[str] = set()
+        for node in self.workshop.nodes[start : start + choice.count]:
+            at = f"{node.op.name} '{node.name}'"
+            if self.workshop.readers(node) is None:
+                return InvalidInput("a layer that can't be computed row by row takes turns", at=at)
+            if member_of(self.workshop, node, made) is None:
+                return InvalidInput("needs all of a map that the layers before give in rows", at=at)
+            made.update(node.outputs)
+        node = self.workshop.nodes[start]
+        at = f"segment from {node.op.name} '{node.name}' on"
+        if choice.tiled:
+            return InvalidInput(
+                "can't be cut so: cuts must increase inside the map, only the last layer's output "
+                "may be read outside, and each layer must have columns of its own",
+                at=at,
+            )
+        return InvalidInput("its first layers must read all of the input that comes in rows", at=at)
+
     def _segment(self, section: Section) -> Segment:
         if section.stream is None:
             step = section.steps[0]
             return Segment((step,), (Turn(0, 0, step.height),), section.scratch)
         arrivals: tuple[int, ...] = ()
-        if section.arriving is not None:
+        if section.arriving is not None and isinstance(section.stream, Stream):
             height = self.graph.type(section.arriving).shape[1]
             arrivals = section.stream.arrivals(section.arriving, height)
-        return Segment(section.steps, section.stream.turns, section.scratch, arrivals)
+        return Segment(
+            section.steps, section.stream.turns, section.scratch, arrivals, section.layers
+        )
 
 
 def _streamed(graph: Graph, workshop: Workshop) -> str:
@@ -242,15 +333,3 @@ def _state(graph: Graph) -> tuple[dict[str, int], int]:
         end += kind.bytes
     views = {v: offsets[root] for v, root in graph.alias_roots.items() if root in offsets}
     return {**offsets, **views}, end
-
-
-def check_budget(found: Plan, *, ram: int, where: str) -> None:
-    """Raises ``OutOfMemory`` where the arena does not fit ``ram`` bytes."""
-    if found.arena_bytes <= ram:
-        return
-    peak = found.peak_segment
-    at = None
-    if 0 <= peak < len(found.segments):
-        node = found.segments[peak].steps[0].node
-        at = f"{node.op.name} '{node.name}'"
-    raise OutOfMemory(f"arena on {where}", needed=found.arena_bytes, available=ram, at=at)

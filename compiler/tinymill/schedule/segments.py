@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from ..ir import Node
 from .cost import SEGMENT, cost_of
@@ -17,6 +18,7 @@ from .lifetimes import Section, row_bytes, section_lag
 from .plan import Choice
 from .steps import Workshop
 from .streaming import Eager, Member, Stream, member_of
+from .tiles import Tiled, strips_of
 
 BATCHES = (1, 2, 4)
 """Rows of the first node a beat that are tried."""
@@ -117,6 +119,9 @@ class Candidates:
     def section(self, start: int, choice: Choice) -> Section | None:
         """The nodes from ``start`` on as ``choice`` says; None where they can't be so."""
         nodes = self.workshop.nodes[start : start + choice.count]
+        plain = choice.rows > 0 and not choice.tiled
+        if not self._may_end(start, start + choice.count) or not (plain or self._all_in(start)):
+            return None
         if choice.rows == 0:
             step = self.workshop.step(nodes[0])
             assert step is not None
@@ -130,6 +135,8 @@ class Candidates:
             members.append(member)
             made.update(node.outputs)
         kept = self.live.kept(nodes, start)
+        if choice.tiled:
+            return self._tiled(members, kept, choice)
         stream = Stream.of(members, kept, choice.rows, lazy=choice.lazy)
         steps = tuple(
             step
@@ -138,12 +145,81 @@ class Candidates:
         )
         return Section(steps, stream, self.streamed if start == 0 else None)
 
+    def _tiled(
+        self, members: Sequence[Member], kept: Sequence[str], choice: Choice
+    ) -> Section | None:
+        tiled = self._tiles(members, kept, choice)
+        if tiled is None:
+            return None
+        steps = []
+        for strip in tiled.strips:
+            for member, rows in zip(members, tiled.most_rows, strict=True):
+                step = self.workshop.strip_step(member.node, strip.columns, tiled.rings, rows)
+                if step is None:
+                    return None
+                steps.append(step)
+        return Section(tuple(steps), tiled)
+
+    def _tiles(
+        self, members: Sequence[Member], kept: Sequence[str], choice: Choice
+    ) -> Tiled | None:
+        """The tiles of a choice; None where these nodes or cuts don't allow them."""
+        last = members[-1].node.outputs
+        if tuple(kept) != tuple(last) or len(last) != 1:
+            return None
+        _, height, width, _ = self.graph.type(last[0]).shape
+        for cuts, size in ((choice.across, height), (choice.along, width)):
+            if any(b <= a for a, b in pairwise((0, *cuts, size))):
+                return None
+        strips = strips_of(self.graph, members, choice.along)
+        if strips is None:
+            return None
+        return Tiled(members, kept, choice.rows, choice.lazy, choice.across, strips)
+
+    def tilings(self, plain: Candidate, *, tiles: Sequence[int] = (2, 3, 4)) -> Iterator[Candidate]:
+        """The same nodes tile by tile, in equal strips (and as many cuts across)."""
+        section = self.section(plain.start, plain.choice)
+        assert section is not None and isinstance(section.stream, Stream)
+        members = section.stream.members
+        kept = self.live.kept([m.node for m in members], plain.start)
+        _, height, width, _ = self.graph.type(members[-1].node.outputs[0]).shape
+        for count in tiles:
+            along = tuple(width * i // count for i in range(1, count))
+            across = tuple(height * i // count for i in range(1, count))
+            for choice in (
+                Choice(plain.choice.count, 1, 0, (), along),
+                Choice(plain.choice.count, 1, 0, across, along),
+            ):
+                tiled = self._tiles(members, kept, choice)
+                if tiled is not None:
+                    yield self._tiled_candidate(plain.start, tiled, choice)
+
+    def _tiled_candidate(self, start: int, tiled: Tiled, choice: Choice) -> Candidate:
+        need = self.live.live[start] + sum(self.live.bytes[value] for value in tiled.kept)
+        for value, rows in tiled.rings.items():
+            kind = self.graph.type(value)
+            need += rows * tiled.widest(value) * kind.shape[3] * kind.dtype.size
+        cost = 0.0
+        scratch = 0
+        for index, member in enumerate(tiled.members):
+            step = self.workshop.step(member.node)
+            assert step is not None
+            value = member.node.outputs[0]
+            width = self.graph.type(value).shape[2]
+            part = sum(b - a for a, b in (strip.columns[value] for strip in tiled.strips)) / width
+            calls = tiled.calls(index)
+            cost += cost_of(step, calls) * part
+            rows = max(calls)
+            widest = tiled.widest(value) / width
+            scratch = max(scratch, int(self.workshop.scratch_bytes(member.node, rows) * widest))
+        return Candidate(start, start + choice.count, choice, need + scratch, round(cost))
+
     def whole(self, start: int) -> Candidate:
         """The node at ``start`` in one call."""
         node = self.workshop.nodes[start]
-        section = self.section(start, WHOLE)
-        assert section is not None
-        step = section.steps[0]
+        step = self.workshop.step(node)
+        assert step is not None
+        section = Section((step,))
         made = sum(self.live.bytes[value] for value in node.outputs)
         saving = max(self._savings(section, start, [node]), default=0)
         if step.in_place and node.inputs[0] in self.live.dying([node], start):
@@ -195,7 +271,7 @@ class Candidates:
         start, end = plain.start, plain.end
         nodes = self.workshop.nodes[start:end]
         section = self.section(start, plain.choice)
-        assert section is not None and section.stream is not None
+        assert section is not None and isinstance(section.stream, Stream)
         members = section.stream.members
         kept = self.live.kept(nodes, start)
         for rows in BATCHES:
@@ -208,6 +284,10 @@ class Candidates:
                 choice = Choice(plain.choice.count, rows, lazy)
                 if choice != plain.choice:
                     yield self._candidate(start, Stream(eager, kept, lazy=lazy), choice)
+
+    def _all_in(self, start: int) -> bool:
+        """Whether all of the input is there when the node at ``start`` begins."""
+        return self.streamed is None or start > 0
 
     def _may_end(self, start: int, end: int) -> bool:
         """Whether a streamed input, if there is one, is read by these nodes only."""

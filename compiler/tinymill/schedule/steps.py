@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from ..errors import UnsupportedOp
-from ..ir import Flat, Graph, KernelCall, Node, Reading, Rows, TensorType, Types
+from ..ir import Flat, Graph, KernelCall, Node, Reading, Rows, TensorType, Types, Window
 from .call_facts import CallFacts
 from .kernels import Kernel, choose
 from .plan import Step
@@ -116,6 +116,63 @@ class Workshop:
         facts = CallFacts(call, {"optimize_time": int(self.optimize == "time")})
         return facts, choose(facts, self.features)
 
+    def strip_step(
+        self, node: Node, columns: Mapping[str, tuple[int, int]], inside: Collection[str], rows: int
+    ) -> Step | None:
+        """The step of ``node`` for a strip of columns, in calls of at most ``rows`` rows.
+
+        ``columns`` are the columns [first, behind) that are held of each value that is one of
+        ``inside``, or computed of an output. None where no kernel takes the strip so.
+        """
+        graph, types = self.graph, self.graph.node_types(node)
+        whole = self._called(node, by_rows=False)
+        windows = node.op.column_windows(types)
+        if whole is None or windows is None:
+            return None
+        first, behind = columns[node.outputs[0]]
+        place: dict[str, tuple[int, int]] = {}
+
+        def held(value: str, start: int) -> tuple[int, int]:
+            """First and last column, exclusive, of the memory that holds ``value``."""
+            kind = graph.type(value)
+            pixel = kind.shape[3] * kind.dtype.size
+            low, high = columns[value] if value in inside else (0, kind.shape[2])
+            place[value] = (start - low) * pixel, (high - low) * pixel
+            return low, high
+
+        left = right = 0
+        inputs = list(types.inputs)
+        for index, (name, window, kind) in enumerate(
+            zip(node.inputs, windows, types.inputs, strict=True)
+        ):
+            if window is None or kind is None:
+                continue
+            if not isinstance(window, Window):
+                return None
+            begin = first * window.stride - window.pad
+            end = (behind - 1) * window.stride - window.pad
+            end += (window.kernel - 1) * window.dilation + 1
+            left, right = max(left, -begin), max(right, end - kind.shape[2])
+            start = max(0, begin)
+            inputs[index] = _wide(kind, held(name, start)[1] - start)
+        for name in node.outputs:
+            held(name, first)
+        outputs = tuple(_wide(kind, behind - first) for kind in types.outputs)
+        strip_types = Types(tuple(inputs), outputs)
+        op = node.op.strip(left, right)
+        by_part = _takes_rows(whole[0].call)
+        asked = strip_types if by_part else row_types(node, strip_types)
+        call = op.kernel(node.inputs, node.outputs, asked, self._constants(node))
+        if call is None or _takes_rows(call) != by_part:
+            return None
+        facts = CallFacts(call, {"optimize_time": int(self.optimize == "time")}).banded(rows)
+        kernel = choose(facts, self.features)
+        return Step(
+            node, strip_types, call, kernel.packed(facts), kernel, outputs[0].shape[1],
+            (0, outputs[0].shape[3]), kernel.scratch_bytes(facts), kernel.rows_at_once(facts),
+            kernel.defines(facts), False, kernel.pushed_bytes(facts), not by_part, place,
+        )  # fmt: skip
+
     def _constants(self, node: Node) -> list[np.ndarray | None]:
         graph = self.graph
         return [
@@ -180,6 +237,10 @@ def row_types(node: Node, types: Types) -> Types:
         for kind, window in zip(types.inputs, windows, strict=True)
     )
     return Types(inputs, tuple(_one_row(kind) for kind in types.outputs))
+
+
+def _wide(kind: TensorType, columns: int) -> TensorType:
+    return replace(kind, shape=(*kind.shape[:2], columns, *kind.shape[3:]))
 
 
 def _one_row(kind: TensorType) -> TensorType:

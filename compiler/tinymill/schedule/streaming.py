@@ -55,6 +55,8 @@ class Eager:
     def __init__(self, rows: int) -> None:
         self.rows = rows
         self.members: list[Member] = []
+        self.spans: list[tuple[int, int]] = []
+        """The rows that each node computes: all of them, or those of a tile."""
         self.paces: list[int] = []
         self.done: list[np.ndarray] = []
         self.beats: list[int] = []
@@ -62,18 +64,20 @@ class Eager:
         self.maker: dict[str, int] = {}
         self.readings: dict[str, list[tuple[int, Reader]]] = {}
 
-    def add(self, member: Member) -> None:
-        """One node more."""
+    def add(self, member: Member, span: tuple[int, int] | None = None) -> None:
+        """One node more, of which rows ``span`` are computed (all of them)."""
         first = self.members[0] if self.members else member
+        start, end = span or (0, member.height)
         pace = max(1, -(-member.height * self.rows // first.height))
-        beats = self.beats[-1] if self.beats else -(-member.height // self.rows)
+        beats = self.beats[-1] if self.beats else max(1, -(-(end - start) // self.rows))
         while True:
-            found = self._advance(member, pace, beats)
-            if found[-1] == member.height:
+            found = self._advance(member, start, end, pace, beats)
+            if found[-1] == end:
                 break
             beats += 8 + beats // 4
         index = len(self.members)
-        beats = max(int(np.searchsorted(found, member.height)) + 1, self.beats[-1] if index else 1)
+        beats = max(int(np.searchsorted(found, end)) + 1, self.beats[-1] if index else 1)
+        self.spans.append((start, end))
         for value in member.node.outputs:
             self.maker[value] = index
         for reader in member.readers:
@@ -83,16 +87,16 @@ class Eager:
         self.beats.append(beats)
         self.done.append(found[:beats])
 
-    def _advance(self, member: Member, pace: int, beats: int) -> np.ndarray:
+    def _advance(self, member: Member, start: int, end: int, pace: int, beats: int) -> np.ndarray:
         slope = np.arange(beats, dtype=np.int64) * pace
-        limit = np.minimum(slope + pace, member.height)
+        limit = np.minimum(start + slope + pace, end)
         for reader in member.readers:
             if reader.value in self.maker:
                 rows = self.over(self.maker[reader.value], beats)
                 able = np.searchsorted(reader.taken[1:], rows, "right")
                 # done[t] <= done[t - 1] + pace
                 limit = np.minimum(limit, slope + np.minimum.accumulate(able - slope))
-        return limit
+        return np.maximum(limit, start)
 
     def over(self, index: int, beats: int) -> np.ndarray:
         """Rows done by a node over that many beats."""
@@ -113,6 +117,7 @@ class Stream:
         self.members = tuple(eager.members)
         self.kept = frozenset(kept)
         self.rows = eager.rows
+        self.starts = [start for start, _ in eager.spans]
         self.maker = dict(eager.maker)
         self.readings = {value: tuple(found) for value, found in eager.readings.items()}
         self.beats = eager.beats[-1]
@@ -137,10 +142,12 @@ class Stream:
             outputs = self.members[index].node.outputs
             if self.kept.intersection(outputs):
                 continue
-            needed = np.zeros(self.beats, np.int64)
+            needed = np.full(self.beats, self.starts[index])
             for value in outputs:
                 for reader_index, reader in self.readings.get(value, ()):
-                    needed = np.maximum(needed, reader.taken[done[reader_index]])
+                    rows = done[reader_index]
+                    taken = np.where(rows > self.starts[reader_index], reader.taken[rows], 0)
+                    needed = np.maximum(needed, taken)
             # early enough that no turn is larger than `most` times the pace
             slope = slopes * (paces[index] * most)
             late = slope + np.maximum.accumulate((needed - slope)[::-1])[::-1]
@@ -151,8 +158,8 @@ class Stream:
     def before(self) -> list[np.ndarray]:
         """Rows there at the start of each beat."""
         found = []
-        for rows in self.done:
-            shifted = np.zeros_like(rows)
+        for rows, start in zip(self.done, self.starts, strict=True):
+            shifted = np.full_like(rows, start)
             shifted[1:] = rows[:-1]
             found.append(shifted)
         return found

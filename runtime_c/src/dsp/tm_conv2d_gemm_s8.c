@@ -130,6 +130,26 @@ static TM_NOINLINE uint32_t *tm_gemm_fill(const int8_t *x, int32_t step, int32_t
   return to;
 }
 
+/* The patches of three pixels at x, the rows of the kernel but for the first `taps` behind the
+ * ring's end. */
+static TM_NOINLINE void tm_gemm_ring(const tm_conv2d_s8_params *p, const tm_rows *in,
+                                     const int8_t *x, int32_t taps, int32_t joined, int32_t wide,
+                                     uint32_t *to) {
+  const int32_t step = p->stride_w * p->in_c;
+  const int32_t pitch = p->dilation_h * in->row_bytes;
+  const int32_t back = in->ring * in->row_bytes;
+  if (joined) {
+    const int32_t run = p->kernel_w * p->group_in;
+    to = tm_gemm_fill(x, step, pitch, taps, run, wide, to);
+    tm_gemm_fill(x + (taps * pitch - back), step, pitch, p->kernel_h - taps, run, wide, to);
+    return;
+  }
+  for (int32_t ky = 0; ky < p->kernel_h; ++ky) {
+    to = tm_gemm_fill(x + (ky < taps ? ky * pitch : ky * pitch - back), step,
+                      p->dilation_w * p->in_c, p->kernel_w, p->group_in, wide, to);
+  }
+}
+
 /* One run of three pixels anywhere. */
 static TM_NOINLINE uint32_t *tm_gemm_fill_one(const int8_t *p0, const int8_t *p1, const int8_t *p2,
                                               int32_t length, int32_t wide, uint32_t *to) {
@@ -199,16 +219,25 @@ static const int8_t *tm_gemm_run(const tm_conv2d_s8_params *p, const tm_rows *in
   return spare;
 }
 
+/* How many of `rows` rows from y on lie one behind the other. */
+static inline int32_t tm_gemm_before_end(const tm_rows *map, int32_t y, int32_t rows) {
+  const int32_t most = map->ring - y % map->ring;
+  return rows < most ? rows : most;
+}
+
 /* The patches of pixels that may reach beyond the map. */
 static TM_NOINLINE void tm_gemm_edge(const tm_conv2d_s8_params *p, const tm_rows *in,
                                      const tm_gemm_origin *at, int32_t offset, int32_t wide,
                                      uint32_t *to, int8_t *spare) {
   const int32_t joined = p->dilation_w == 1 && p->group_in == p->in_c;
   const int32_t run = p->kernel_w * p->group_in;
+  const int32_t most = p->in_w - p->kernel_w;
+  const int32_t inside = at->ix[0] >= 0 && at->ix[0] <= most && at->ix[1] >= 0 &&
+                         at->ix[1] <= most && at->ix[2] >= 0 && at->ix[2] <= most;
   for (int32_t ky = 0; ky < p->kernel_h; ++ky) {
     const int32_t dy = ky * p->dilation_h;
-    if (joined && p->group_in % 4 != 0) {
-      /* the quads of a run span taps */
+    if (joined && (inside || p->group_in % 4 != 0)) {
+      /* nothing is copied, or the quads of a run span taps */
       const int8_t *x[3];
       for (int32_t t = 0; t < 3; ++t) {
         x[t] = tm_gemm_run(p, in, at->iy[t] + dy, at->ix[t], spare + t * run);
@@ -553,11 +582,17 @@ static tm_status TM_INSTANCE(tm_conv2d_gemm_s8)(const tm_conv2d_s8_params *p, co
   uint32_t *const patch = (uint32_t *)scratch;
   int8_t *const spare = (int8_t *)(patch + 3 * pairs);
   tm_gemm_job job;
-  int32_t left = (part->row1 - part->row0) * p->out_w;
-  int32_t width = p->out_w;
-  int32_t in_w = p->in_w;
-  int32_t oy = part->row0;
-  int32_t ox = 0;
+  /* pixel by pixel: rows that lie one behind the other are one (groups: see below) */
+  const int32_t merged =
+      groups == 1 && step == p->in_c && p->stride_h == 1 && p->kernel_h == 1 && p->kernel_w == 1 &&
+      p->out_w == p->in_w && p->pad_top == 0 && p->pad_left == 0 && part->row1 <= in->rows &&
+      in->row_bytes == p->in_w * p->in_c && out->row_bytes == p->out_w * p->out_c;
+  /* what of the views is constant the compiler knows until the first assembly only */
+  const int8_t *const base = (const int8_t *)in->base;
+  const int32_t rings = in->ring != in->rows || out->ring != out->rows;
+  const int32_t ring = in->ring != in->rows ? in->ring : 0;
+  const int32_t in_rows = in->rows;
+  const int32_t row_bytes = in->row_bytes;
   (void)bias;
   job.weights = weights;
   job.stop = weights + blocks * words;
@@ -566,115 +601,128 @@ static tm_status TM_INSTANCE(tm_conv2d_gemm_s8)(const tm_conv2d_s8_params *p, co
   job.skip = TM_GEMM_SKIP(pairs);
   job.limits.lo = p->lo;
   job.limits.hi = p->hi;
-  if (step == p->in_c && p->stride_h == 1 && p->kernel_h == 1 && p->kernel_w == 1 &&
-      p->out_w == p->in_w && p->pad_top == 0 && p->pad_left == 0 && part->row1 <= in->rows &&
-      in->ring == in->rows && out->ring == out->rows) {
-    /* pixel by pixel: all rows are one */
-    width = left;
-    in_w = left;
-  }
-  while (left > 0) {
-    const int32_t first_row = oy;
-    const int32_t iy = oy * p->stride_h - p->pad_top;
-    const int32_t whole_rows =
-        iy >= 0 && iy + (p->kernel_h - 1) * p->dilation_h < in->rows && in->ring == in->rows;
-    const int8_t *const row = (const int8_t *)in->base + iy * in->row_bytes;
-    int8_t *const y = (int8_t *)tm_row_out(out, oy);
-    /* blocks inside the row, then one that ends it and may begin the next */
-    do {
-      const int32_t ix = ox * p->stride_w - p->pad_left;
-      const int32_t fast =
-          whole_rows && ox + 3 <= width && ix >= 0 && ix + 2 * p->stride_w + reach < in_w;
-      tm_gemm_target to = {y + ox * p->out_c, p->out_c, 2 * p->out_c};
-      tm_gemm_origin at = {{0}, {0}};
-      if (fast) {
-        ox += 3;
-        left -= 3;
-      } else {
-        const int32_t most = left;
-        for (int32_t t = 0; t < 3; ++t) {
-          int32_t distance = 0;
-          at.iy[t] = at.iy[0];
-          at.ix[t] = at.ix[0];
-          /* a group may not write the next row before all have read for this one */
-          if (t < most && (ox < width || groups == 1)) {
-            if (ox == width) {
-              ox = 0;
-              ++oy;
-            }
-            at.iy[t] = (oy + ox / p->out_w) * p->stride_h - p->pad_top;
-            at.ix[t] = ox % p->out_w * p->stride_w - p->pad_left;
-            distance = (int32_t)((int8_t *)tm_row_out(out, oy) - to.first) + ox * p->out_c;
-            ++ox;
-            --left;
-          }
-          if (t == 1) {
-            to.second = distance;
-          } else if (t == 2) {
-            to.third = distance;
-          }
+  for (int32_t start = part->row0, rows; start < part->row1; start += rows) {
+    rows = part->row1 - start;
+    if (merged && rings) {
+      rows = tm_gemm_before_end(in, start, tm_gemm_before_end(out, start, rows));
+    }
+    int32_t left = rows * p->out_w;
+    const int32_t width = merged ? left : p->out_w;
+    const int32_t in_w = merged ? left : p->in_w;
+    int32_t oy = start;
+    int32_t ox = 0;
+    while (left > 0) {
+      const int32_t first_row = oy;
+      const int32_t iy = oy * p->stride_h - p->pad_top;
+      const int32_t whole_rows = iy >= 0 && iy + (p->kernel_h - 1) * p->dilation_h < in_rows;
+      int32_t slot = iy;
+      int32_t taps = 0; /* rows of the kernel before the ring's end, if it lies between them */
+      if (ring != 0 && whole_rows) {
+        slot = iy % ring;
+        if (slot + (p->kernel_h - 1) * p->dilation_h >= ring) {
+          taps = (ring - slot + p->dilation_h - 1) / p->dilation_h;
         }
       }
-      for (int32_t g = 0; g < groups; ++g) {
-        const int32_t offset = g * p->group_in;
-        const int8_t *x = row + ix * p->in_c + offset;
-        if (!fast) {
-          tm_gemm_edge(p, in, &at, offset, TM_WIDE, patch, spare);
-        } else if (joined) {
-          tm_gemm_fill(x, step, p->dilation_h * in->row_bytes, p->kernel_h, run, TM_WIDE, patch);
+      const int8_t *const row = base + slot * row_bytes;
+      int8_t *const y = (int8_t *)tm_row_out(out, oy);
+      /* blocks inside the row, then one that ends it and may begin the next */
+      do {
+        const int32_t ix = ox * p->stride_w - p->pad_left;
+        const int32_t fast =
+            whole_rows && ox + 3 <= width && ix >= 0 && ix + 2 * p->stride_w + reach < in_w;
+        tm_gemm_target to = {y + ox * p->out_c, p->out_c, 2 * p->out_c};
+        tm_gemm_origin at = {{0}, {0}};
+        if (fast) {
+          ox += 3;
+          left -= 3;
         } else {
-          uint32_t *end = patch;
-          for (int32_t ky = 0; ky < p->kernel_h; ++ky) {
-            end = tm_gemm_fill(x, step, p->dilation_w * p->in_c, p->kernel_w, run, TM_WIDE, end);
-            x += p->dilation_h * in->row_bytes;
-          }
-        }
-        job.to = to;
-        const int32_t first = g * p->group_out;
-        const int16_t *exceptions = p->exceptions;
-        int32_t lo = 0;
-        int32_t hi = p->group_out;
-        int32_t b = 0;
-        if (!plain) {
-          lo = part->channel0 > first ? part->channel0 - first : 0;
-          hi = part->channel1 - first < hi ? part->channel1 - first : hi;
-          b = lo / 2;
-          job.to.first += first + 2 * b;
-          while (exceptions != NULL && *exceptions < g * blocks + b) {
-            ++exceptions;
-          }
-        }
-        while (2 * b < hi) {
-          int32_t end = hi / 2;
-          if (!plain) {
-            const int32_t exceptional = exceptions != NULL && *exceptions == g * blocks + b;
-            const int32_t c0 = 2 * b < lo ? 1 : 0;
-            const int32_t c1 = 2 * b + 2 > hi ? 1 : 2;
-            job.weights = weights + (g * blocks + b) * words;
-            if (TM_GEMM_IN_C || exceptional || c0 != 0 || c1 != 2) {
-              TM_INSTANCE(tm_gemm_block)(p, job.weights, patch, pairs, &job.to, first + 2 * b, c0,
-                                         c1, exceptional);
-              if (exceptional) {
-                ++exceptions;
+          const int32_t most = left;
+          for (int32_t t = 0; t < 3; ++t) {
+            int32_t distance = 0;
+            at.iy[t] = at.iy[0];
+            at.ix[t] = at.ix[0];
+            /* a group may not write the next row before all have read for this one */
+            if (t < most && (ox < width || groups == 1)) {
+              if (ox == width) {
+                ox = 0;
+                ++oy;
               }
-              ++b;
-              continue;
+              at.iy[t] = (oy + ox / p->out_w) * p->stride_h - p->pad_top;
+              at.ix[t] = ox % p->out_w * p->stride_w - p->pad_left;
+              distance = (int32_t)((int8_t *)tm_row_out(out, oy) - to.first) + ox * p->out_c;
+              ++ox;
+              --left;
             }
-            if (exceptions != NULL && *exceptions - g * blocks < end) {
-              end = *exceptions - g * blocks;
+            if (t == 1) {
+              to.second = distance;
+            } else if (t == 2) {
+              to.third = distance;
             }
-            job.stop = job.weights + (end - b) * words;
           }
-#if !TM_GEMM_IN_C
-          TM_INSTANCE(tm_gemm_blocks)(&job);
-#endif
-          b = end;
         }
+        for (int32_t g = 0; g < groups; ++g) {
+          const int32_t offset = g * p->group_in;
+          const int8_t *x = row + ix * p->in_c + offset;
+          if (!fast) {
+            tm_gemm_edge(p, in, &at, offset, TM_WIDE, patch, spare);
+          } else if (taps != 0) {
+            tm_gemm_ring(p, in, x, taps, joined, TM_WIDE, patch);
+          } else if (joined) {
+            tm_gemm_fill(x, step, p->dilation_h * row_bytes, p->kernel_h, run, TM_WIDE, patch);
+          } else {
+            uint32_t *end = patch;
+            for (int32_t ky = 0; ky < p->kernel_h; ++ky) {
+              end = tm_gemm_fill(x, step, p->dilation_w * p->in_c, p->kernel_w, run, TM_WIDE, end);
+              x += p->dilation_h * row_bytes;
+            }
+          }
+          job.to = to;
+          const int32_t first = g * p->group_out;
+          const int16_t *exceptions = p->exceptions;
+          int32_t lo = 0;
+          int32_t hi = p->group_out;
+          int32_t b = 0;
+          if (!plain) {
+            lo = part->channel0 > first ? part->channel0 - first : 0;
+            hi = part->channel1 - first < hi ? part->channel1 - first : hi;
+            b = lo / 2;
+            job.to.first += first + 2 * b;
+            while (exceptions != NULL && *exceptions < g * blocks + b) {
+              ++exceptions;
+            }
+          }
+          while (2 * b < hi) {
+            int32_t end = hi / 2;
+            if (!plain) {
+              const int32_t exceptional = exceptions != NULL && *exceptions == g * blocks + b;
+              const int32_t c0 = 2 * b < lo ? 1 : 0;
+              const int32_t c1 = 2 * b + 2 > hi ? 1 : 2;
+              job.weights = weights + (g * blocks + b) * words;
+              if (TM_GEMM_IN_C || exceptional || c0 != 0 || c1 != 2) {
+                TM_INSTANCE(tm_gemm_block)(p, job.weights, patch, pairs, &job.to, first + 2 * b, c0,
+                                           c1, exceptional);
+                if (exceptional) {
+                  ++exceptions;
+                }
+                ++b;
+                continue;
+              }
+              if (exceptions != NULL && *exceptions - g * blocks < end) {
+                end = *exceptions - g * blocks;
+              }
+              job.stop = job.weights + (end - b) * words;
+            }
+#if !TM_GEMM_IN_C
+            TM_INSTANCE(tm_gemm_blocks)(&job);
+#endif
+            b = end;
+          }
+        }
+      } while (left > 0 && ox < width && oy == first_row);
+      if (ox >= width) {
+        ox = 0;
+        ++oy;
       }
-    } while (left > 0 && ox < width && oy == first_row);
-    if (ox >= width) {
-      ox = 0;
-      ++oy;
     }
   }
   return TM_OK;

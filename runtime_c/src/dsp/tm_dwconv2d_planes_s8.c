@@ -94,6 +94,13 @@ static inline int8_t *tm_planes_output(const tm_planes_shape *s, const tm_conv2d
                  : (int8_t *)tm_row_out(out, y) + e * p->out_c;
 }
 
+/* Whether the elements of a line lie across the end of a ring. */
+static inline int32_t tm_planes_wraps(const tm_planes_shape *s, const tm_rows *in) {
+  const int32_t first = s->first < 0 ? 0 : s->first;
+  const int32_t end = s->first + 2 * s->words < s->elements ? s->first + 2 * s->words : s->elements;
+  return in->ring != in->rows && end - first > in->ring - first % in->ring;
+}
+
 /* Widens `lines` lines of the input, channels from c on, into the planes, in C. */
 static inline void tm_planes_gather(const tm_planes_shape *s, const tm_conv2d_s8_params *p,
                                     const tm_rows *in, int32_t line, int32_t lines, int32_t c,
@@ -340,7 +347,9 @@ static tm_status tm_planes_run(const tm_planes_instance *kernel, const tm_conv2d
   const int32_t span = (kernel->across - 1) * s.dilation;
   const int32_t input0 = part->channel0 / p->group_out;
   const int32_t input1 = (part->channel1 + p->group_out - 1) / p->group_out;
-  const int32_t whole = !(s.down && out->ring != out->rows);
+  /* whether outputs lie at equal distances: not across the end of a ring */
+  const int32_t whole =
+      !(s.down && out->ring != out->rows && s.out_first % out->ring + s.outputs > out->ring);
   for (int32_t line = first_line, lines; line < end_line; line += lines) {
     lines = end_line - line < p->plane_lines ? end_line - line : p->plane_lines;
     if (!s.down && out->ring != out->rows && lines > out->ring - line % out->ring) {
@@ -380,7 +389,7 @@ static tm_status tm_planes_run(const tm_planes_instance *kernel, const tm_conv2d
 #endif
     int32_t base = 0; /* the channel of the first plane */
 #if defined(TM_DSP_ASM)
-    const int32_t plain_load = s.planes < 4 || (s.down && in->ring != in->rows);
+    const int32_t plain_load = s.planes < 4 || (s.down && tm_planes_wraps(&s, in));
     tm_planes_source pieces[2];
     const int32_t count =
         plain_load ? 0 : tm_planes_prepare(&s, p, in, x_line, x_lines, planes, pieces);

@@ -15,14 +15,16 @@ static tm_status tm_avgpool_lanes_s8(const tm_avgpool_line_s8_params *p, const t
       const int32_t line = (p->count_padding ? p->window_h * p->window_w : inside) - p->least;
       int32_t c = part->channel0;
 #if defined(__ARM_FEATURE_MVE)
+      const uint8_t *const first = (const uint8_t *)tm_row(in, taps.y0);
       const int32_t less = -inside * p->in_zero;
       for (; c < part->channel1; c += 8) {
         const mve_pred16_t some = vctp16q((uint32_t)(part->channel1 - c));
         int16x8_t sums = vdupq_n_s16(0);
         int32x4_t even;
         int32x4_t odd;
-        for (int32_t iy = taps.y0; iy < taps.y1; ++iy) {
-          const int8_t *x = (const int8_t *)tm_row(in, iy) + taps.x0 * p->channels + c;
+        const uint8_t *row = first;
+        for (int32_t iy = taps.y0; iy < taps.y1; ++iy, row = tm_pool_next(in, row)) {
+          const int8_t *x = (const int8_t *)row + taps.x0 * p->channels + c;
           sums = tm_lanes_sum(sums, x, p->channels, wide, some);
         }
         even = tm_lanes_line(vaddq_n_s32(vmovlbq_s16(sums), less), p->up, p->multiplier[line],

@@ -226,6 +226,25 @@ static inline void tm_mve_patches(int8_t *to0, int8_t *to1, const int8_t *from0,
   }
 }
 
+/* Those rows of `pairs` pairs of patches that lie behind the end of a ring. */
+static TM_MVE_NOINLINE void tm_mve_more_patches(const tm_mve_gemm *gemm, int8_t *to,
+                                                const int8_t *from, int32_t pitch, int32_t rows,
+                                                int32_t loose, int32_t pairs) {
+  const tm_conv2d_s8_params *p = gemm->p;
+  const int32_t bytes = 16 * gemm->chunks + 16;
+  const int32_t step = p->stride_w * p->in_c;
+  for (; pairs > 0; --pairs) {
+    tm_mve_patches(to, to + bytes, from, from + step, pitch, p->kernel_w * p->in_c, rows, loose);
+    to += 2 * bytes;
+    from += 2 * step;
+  }
+}
+
+/* The end of what a view of the input owns: behind the columns of its last row. */
+static inline const int8_t *tm_mve_end(const tm_conv2d_s8_params *p, const tm_rows *in) {
+  return (const int8_t *)in->base + (in->ring - 1) * in->row_bytes + p->in_w * p->in_c;
+}
+
 /* Rows [row0, row1) through patches. */
 static void tm_mve_gemm_patches(const tm_mve_gemm *gemm, const tm_rows *in, const tm_rows *out,
                                 int32_t row0, int32_t row1, int8_t *patch) {
@@ -239,7 +258,7 @@ static void tm_mve_gemm_patches(const tm_mve_gemm *gemm, const tm_rows *in, cons
   const int32_t low = (p->pad_left + p->stride_w - 1) / p->stride_w;
   const int32_t room = p->in_w - p->kernel_w + p->pad_left;
   const int32_t high = room < 0 ? 0 : room / p->stride_w + 1;
-  const int8_t *end = (const int8_t *)in->base + in->ring * in->row_bytes - (run + 15) / 16 * 16;
+  const int8_t *end = tm_mve_end(p, in) - (run + 15) / 16 * 16;
   /* pairs whose patches lie in scratch at once */
   const int32_t batch = TM_MVE_PATCHES < 2 * bytes ? 1 : TM_MVE_PATCHES / (2 * bytes);
   int32_t left = (row1 - row0) * p->out_w;
@@ -248,6 +267,7 @@ static void tm_mve_gemm_patches(const tm_mve_gemm *gemm, const tm_rows *in, cons
   int32_t inside = 0;
   int32_t above = 0; /* of the kernel's rows, those above the map, then those inside */
   int32_t taps = 0;
+  int32_t first = 0;  /* of these, those before the end of the ring */
   int32_t window = 0; /* where that of column 0 begins in the map */
   int8_t *y = NULL;
   int32_t fresh = 1;
@@ -260,9 +280,17 @@ static void tm_mve_gemm_patches(const tm_mve_gemm *gemm, const tm_rows *in, cons
       if (beyond > 0) {
         taps -= (beyond + p->dilation_h - 1) / p->dilation_h;
       }
-      inside = joined && in->ring == in->rows && taps > 0;
+      inside = joined && taps > 0;
       if (inside) {
-        window = (iy + above * p->dilation_h) * in->row_bytes - p->pad_left * p->in_c;
+        int32_t slot = iy + above * p->dilation_h;
+        first = taps;
+        if (in->ring != in->rows) {
+          slot %= in->ring;
+          if (slot + (taps - 1) * p->dilation_h >= in->ring) {
+            first = (in->ring - slot + p->dilation_h - 1) / p->dilation_h;
+          }
+        }
+        window = slot * in->row_bytes - p->pad_left * p->in_c;
       }
       y = (int8_t *)tm_row_out(out, oy);
       fresh = 0;
@@ -273,7 +301,7 @@ static void tm_mve_gemm_patches(const tm_mve_gemm *gemm, const tm_rows *in, cons
       const int32_t hop = 2 * p->stride_w * p->in_c;
       const int8_t *from = (const int8_t *)in->base + (window + ox * p->stride_w * p->in_c);
       int8_t *to = y + ox * p->out_c;
-      const int32_t most = (int32_t)(end - from) - hop / 2 - (taps - 1) * pitch;
+      const int32_t most = (int32_t)(end - from) - hop / 2 - (first - 1) * pitch;
       int32_t pairs = ((high < p->out_w ? high : p->out_w) - ox) / 2;
       if (most < (pairs - 1) * hop) {
         pairs = most < 0 ? 0 : most / hop + 1;
@@ -294,10 +322,15 @@ static void tm_mve_gemm_patches(const tm_mve_gemm *gemm, const tm_rows *in, cons
           const int32_t some = pairs < batch ? pairs : batch;
           int8_t *at = patch + above * run;
           for (int32_t i = some; i > 0; --i) {
-            tm_mve_patches(at, at + bytes, from, from + hop / 2, pitch, run, taps,
+            tm_mve_patches(at, at + bytes, from, from + hop / 2, pitch, run, first,
                            above + taps == p->kernel_h);
             at += 2 * bytes;
             from += hop;
+          }
+          if (first != taps) {
+            const int32_t back = some * hop + in->ring * in->row_bytes;
+            tm_mve_more_patches(gemm, patch + (above + first) * run, from + (first * pitch - back),
+                                pitch, taps - first, above + taps == p->kernel_h, some);
           }
           tm_mve_gemm_pairs(gemm, gemm->stream, patch, patch + bytes, 2 * bytes, to, to + p->out_c,
                             2 * p->out_c, some);
@@ -341,6 +374,12 @@ static void tm_mve_gemm_patches(const tm_mve_gemm *gemm, const tm_rows *in, cons
   }
 }
 
+/* How many of `rows` rows from y on lie one behind the other. */
+static inline int32_t tm_mve_before_end(const tm_rows *map, int32_t y, int32_t rows) {
+  const int32_t most = map->ring - y % map->ring;
+  return rows < most ? rows : most;
+}
+
 /* Rows [row0, row1), pairs of pixels crossing from one row to the next. */
 static void tm_mve_gemm_rows(const tm_mve_gemm *gemm, const tm_rows *in, const tm_rows *out,
                              int32_t row0, int32_t row1, int8_t *scratch) {
@@ -351,17 +390,23 @@ static void tm_mve_gemm_rows(const tm_mve_gemm *gemm, const tm_rows *in, const t
     tm_mve_gemm_patches(gemm, in, out, row0, row1, scratch);
     return;
   }
-  const int8_t *end = (const int8_t *)in->base + in->ring * in->row_bytes;
+  const int8_t *end = tm_mve_end(p, in);
   const int32_t step = p->stride_w * p->in_c;
+  /* whether rows lie one behind the other */
+  const int32_t merged = p->stride_h == 1 && p->stride_w == 1 &&
+                         in->row_bytes == p->out_w * p->in_c &&
+                         out->row_bytes == p->out_w * p->out_c;
   int32_t rows = 1;
-  if (p->stride_h == 1 && p->stride_w == 1 && in->ring == in->rows && out->ring == out->rows &&
-      in->row_bytes == p->out_w * p->in_c && out->row_bytes == p->out_w * p->out_c) {
-    rows = (row1 < in->rows ? row1 : in->rows) - row0;
-  }
   for (int32_t oy = row0; oy < row1; oy += rows) {
     if (oy * p->stride_h >= in->rows) {
       tm_mve_gemm_patches(gemm, in, out, oy, row1, scratch);
       return;
+    }
+    if (merged) {
+      rows = (row1 < in->rows ? row1 : in->rows) - oy;
+      if (in->ring != in->rows || out->ring != out->rows) {
+        rows = tm_mve_before_end(in, oy, tm_mve_before_end(out, oy, rows));
+      }
     }
     tm_mve_gemm_run(gemm, (const int8_t *)tm_row(in, oy * p->stride_h), step,
                     (int8_t *)tm_row_out(out, oy), rows * p->out_w, end, scratch);

@@ -315,13 +315,14 @@ static tm_status TM_INSTANCE(tm_conv2d_pairs_s8)(const tm_conv2d_s8_params *p, c
   const tm_pairs_rescaling how = {p->out_zero, p->lo, p->hi, p->multiplier, p->shift, p->scale};
   const int32_t blocks = (p->group_out + TM_BLOCK - 1) / TM_BLOCK;
   /* in place where the blocks' changes of row cost less than a copy */
-  const int32_t in_place =
-      p->kernel_h * p->kernel_w == 1 ||
-      (joined && in->ring == in->rows && blocks * (p->kernel_h - 1) < 5 * p->kernel_h + patch / 5);
+  const int32_t in_place = p->kernel_h * p->kernel_w == 1 ||
+                           (joined && blocks * (p->kernel_h - 1) < 5 * p->kernel_h + patch / 5);
   const tm_pairs_taps whole = {1, patch, 0};
   const tm_pairs_taps rows = {p->kernel_h, patch / p->kernel_h, p->dilation_h * in->row_bytes};
   int8_t *const spare = (int8_t *)scratch;
   const int32_t all_channels = part->channel0 == 0 && part->channel1 == p->out_c;
+  /* rows of a ring that a kernel's rows may lie across, else 0 */
+  const int32_t ring = in->ring == in->rows || p->kernel_h == 1 ? 0 : in->ring;
   const int32_t end = p->out_w * (part->row1 - part->row0);
   int32_t oy = part->row0, ox = 0;
   (void)bias;
@@ -343,7 +344,8 @@ static tm_status TM_INSTANCE(tm_conv2d_pairs_s8)(const tm_conv2d_s8_params *p, c
       to[t] = (int8_t *)tm_row_out(out, oy) + ox * p->out_c;
       inside &= oy == first_row && iy[t] >= 0 &&
                 iy[t] + (p->kernel_h - 1) * p->dilation_h < in->rows && ix[t] >= 0 &&
-                ix[t] + (p->kernel_w - 1) * p->dilation_w < p->in_w;
+                ix[t] + (p->kernel_w - 1) * p->dilation_w < p->in_w &&
+                (ring == 0 || iy[t] % ring + (p->kernel_h - 1) * p->dilation_h < ring);
       if (++ox == p->out_w) {
         ox = 0;
         ++oy;

@@ -106,33 +106,64 @@ static TM_PAIRS_INLINE void TM_INSTANCE(tm_line_block)(const tm_conv2d_s8_params
       column = inside ? NULL : column + TM_LINE_COLUMNS;
       line = inside ? line + row_bytes : NULL;
     }
-    int8_t *at = to + c;
+    int8_t *y = to + c;
     const int32_t multiplier = stream[TM_LINE_WORDS + 1], offset = stream[TM_LINE_WORDS + 2];
     const int32_t correction = TM_SIGNED ? stream[TM_LINE_WORDS + TM_LINE_RECORD - 1] : 0;
     if (exceptions != NULL && *exceptions == c) {
       const int32_t sums[6] = {s0, s1, s2, s3, s4, s5};
       for (int32_t j = 0; j < count; ++j) {
         const int32_t q = tm_rescale(sums[j], p->multiplier, p->shift, p->scale, c);
-        *at = (int8_t)tm_clamp(q + p->out_zero, p->lo, p->hi);
-        at += out_step;
+        *y = (int8_t)tm_clamp(q + p->out_zero, p->lo, p->hi);
+        y += out_step;
       }
       ++exceptions;
     } else {
-#define TM_LINE_OUT(j, sum)                                                   \
-  if (TM_OUTS > (j) && (inside || count > (j))) {                             \
-    *at = TM_INSTANCE(tm_line_scale)(p, sum, multiplier, offset, correction); \
-    at += out_step;                                                           \
+#define TM_LINE_OUT(j, sum)                                                  \
+  if (TM_OUTS > (j)) {                                                       \
+    *y = TM_INSTANCE(tm_line_scale)(p, sum, multiplier, offset, correction); \
+    y += out_step;                                                           \
   }
-      TM_LINE_OUT(0, s0)
-      TM_LINE_OUT(1, s1)
-      TM_LINE_OUT(2, s2)
-      TM_LINE_OUT(3, s3)
-      TM_LINE_OUT(4, s4)
-      TM_LINE_OUT(5, s5)
+      if (inside || count == TM_OUTS) {
+        TM_LINE_OUT(0, s0)
+        TM_LINE_OUT(1, s1)
+        TM_LINE_OUT(2, s2)
+        TM_LINE_OUT(3, s3)
+        TM_LINE_OUT(4, s4)
+        TM_LINE_OUT(5, s5)
+      } else {
+        /* fewer than all */
+        TM_LINE_OUT(0, s0)
+        if (count > 1) {
+          TM_LINE_OUT(1, s1)
+        }
+        if (count > 2) {
+          TM_LINE_OUT(2, s2)
+        }
+        if (count > 3) {
+          TM_LINE_OUT(3, s3)
+        }
+        if (count > 4) {
+          TM_LINE_OUT(4, s4)
+        }
+      }
 #undef TM_LINE_OUT
     }
     stream += TM_LINE_WORDS + TM_LINE_RECORD;
   }
+}
+
+static TM_PAIRS_NOINLINE void TM_INSTANCE(tm_line_edge)(const tm_conv2d_s8_params *p,
+                                                        const int32_t *stream,
+                                                        const int8_t *const *columns, int8_t *to,
+                                                        int32_t count, int32_t c, int32_t end) {
+  TM_INSTANCE(tm_line_block)(p, stream, 0, NULL, 0, columns, to, count, c, end);
+}
+
+static TM_PAIRS_NOINLINE void TM_INSTANCE(tm_line_inside)(const tm_conv2d_s8_params *p,
+                                                          const int32_t *stream, const int8_t *row,
+                                                          int32_t row_bytes, int8_t *to, int32_t c,
+                                                          int32_t end) {
+  TM_INSTANCE(tm_line_block)(p, stream, 1, row, row_bytes, NULL, to, TM_OUTS, c, end);
 }
 
 static tm_status TM_INSTANCE(tm_dwconv2d_line_s8)(const tm_conv2d_s8_params *p, const tm_rows *in,
@@ -140,21 +171,27 @@ static tm_status TM_INSTANCE(tm_dwconv2d_line_s8)(const tm_conv2d_s8_params *p, 
                                                   const tm_rows *out, const tm_part *part,
                                                   void *scratch) {
   const int32_t *stream = weights + part->channel0 * (TM_LINE_WORDS + TM_LINE_RECORD);
+  const int32_t ring = in->ring != in->rows;
   (void)bias;
   (void)scratch;
   for (int32_t oy = part->row0; oy < part->row1; ++oy) {
     const int32_t iy = oy * p->stride_h - p->pad_top;
-    const int32_t rows_inside =
-        in->ring == in->rows && iy >= 0 && iy + (TM_KERNEL_H - 1) * p->dilation_h < in->rows;
+    const int32_t span = (TM_KERNEL_H - 1) * p->dilation_h;
+    int32_t rows_inside = iy >= 0 && iy + span < in->rows;
+    int32_t slot = iy;
+    if (ring && rows_inside) {
+      slot = iy % in->ring;
+      rows_inside = slot + span < in->ring;
+    }
     int8_t *const y = (int8_t *)tm_row_out(out, oy);
     for (int32_t ox = 0; ox < p->out_w; ox += TM_OUTS) {
       const int32_t ix = ox * TM_STRIDE - p->pad_left;
       const int32_t count = p->out_w - ox < TM_OUTS ? p->out_w - ox : TM_OUTS;
       if (rows_inside && count == TM_OUTS && ix >= 0 && ix + TM_LINE_COLUMNS <= p->in_w) {
-        const int8_t *row = (const int8_t *)in->base + iy * in->row_bytes + ix * p->in_c;
-        TM_INSTANCE(tm_line_block)
-        (p, stream, 1, row, p->dilation_h * in->row_bytes, NULL, y + ox * p->out_c, count,
-         part->channel0, part->channel1);
+        const int8_t *row = (const int8_t *)in->base + slot * in->row_bytes + ix * p->in_c;
+        TM_INSTANCE(tm_line_inside)
+        (p, stream, row, p->dilation_h * in->row_bytes, y + ox * p->out_c, part->channel0,
+         part->channel1);
       } else {
         const int8_t *columns[TM_KERNEL_H * TM_LINE_COLUMNS];
         const int8_t **column = columns;
@@ -167,8 +204,8 @@ static tm_status TM_INSTANCE(tm_dwconv2d_line_s8)(const tm_conv2d_s8_params *p, 
                                               : row;
           }
         }
-        TM_INSTANCE(tm_line_block)
-        (p, stream, 0, NULL, 0, columns, y + ox * p->out_c, count, part->channel0, part->channel1);
+        TM_INSTANCE(tm_line_edge)
+        (p, stream, columns, y + ox * p->out_c, count, part->channel0, part->channel1);
       }
     }
   }

@@ -1,0 +1,120 @@
+"""Which plan a compilation takes: a goal, a saved plan, or the fastest one within a budget."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import get_args
+
+from .boards import Board
+from .deploy import Forecast
+from .errors import InvalidInput, OutOfMemory, UnsupportedOp
+from .schedule import Goal, Plan, Planner, choices_of
+
+POINTER = 4
+STACK = 1536
+"""Bytes of stack that are set aside where no compiler is there to tell them."""
+ROUNDS = 4
+"""Plans tried for a budget; each leaves the arena what the last one's stack left over."""
+LARGEST = 1 << 24
+"""Bytes of a plan that is read."""
+
+Forecaster = Callable[[Plan], Forecast | None]
+
+
+def plan_by(planner: Planner, wanted: str | Path) -> Plan:
+    """The plan for a goal's name, or the one saved in a .json file (plan.json of a project).
+
+    Raises ``InvalidInput`` where the file is no plan of this model, and says why.
+    """
+    for goal in get_args(Goal):
+        if wanted == goal:
+            return planner.plan(goal)
+    path = Path(wanted)
+    if path.suffix != ".json":
+        goals = ", ".join(get_args(Goal))
+        raise InvalidInput(f"plan is {str(wanted)!r}, not one of {goals} or a .json file")
+    try:
+        if path.stat().st_size > LARGEST:
+            raise InvalidInput("is too large for a plan", at=str(path))
+        saved = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidInput(error.strerror or str(error), at=str(path)) from None
+    except (ValueError, RecursionError):
+        raise InvalidInput("is no JSON", at=str(path)) from None
+    schedule = saved.get("schedule") if isinstance(saved, dict) else None
+    return planner.realise(choices_of(schedule, planner.workshop.nodes, str(path)))
+
+
+def plan_within(planner: Planner, ram: int, board: Board, forecast: Forecaster) -> Plan:
+    """The fastest plan that needs at most ``ram`` bytes in all: arena, context and stack.
+
+    The stack is what the board's compiler tells for the plan's code. Raises ``OutOfMemory`` with
+    what the least plan needs, its largest segment, and what would help.
+    """
+    found = planner.plan("min-time")
+    static = POINTER + (4 if found.arriving is not None else 0) + found.state_bytes
+    stack = 0
+    for _ in range(ROUNDS):
+        smaller = planner.within(ram - static - stack)
+        if smaller is None:
+            break
+        found = smaller
+        stack = stack_of(found, board, forecast)
+        if found.arena_bytes + static + stack <= ram:
+            return found
+    least = planner.least
+    needed = least.arena_bytes + static + stack_of(least, board, forecast)
+    raise OutOfMemory(
+        f"RAM budget on {board.name}", needed=max(needed, ram + 1), available=ram,
+        at=peak_of(least), hint=_remedy(planner, ram - needed + least.arena_bytes),
+    )  # fmt: skip
+
+
+def stack_of(plan: Plan, board: Board, forecast: Forecaster) -> int:
+    """Bytes of stack that a plan's code takes; none is counted on the host."""
+    if board.is_host:
+        return 0
+    found = forecast(plan)
+    return STACK if found is None or found.stack is None else found.stack + plan.pushed_bytes
+
+
+def peak_of(plan: Plan) -> str | None:
+    """The layers at which a plan's arena is fullest."""
+    peak = plan.peak_segment
+    if not 0 <= peak < len(plan.segments):
+        return None
+    nodes = [step.node for step in plan.segments[peak].steps[: plan.segments[peak].layers]]
+    first = f"{nodes[0].op.name} '{nodes[0].name}'"
+    return first if len(nodes) == 1 else f"{first} to {nodes[-1].op.name} '{nodes[-1].name}'"
+
+
+def _remedy(planner: Planner, arena: int) -> str:
+    """What to change so that the arena gets within ``arena`` bytes, the cheapest first."""
+    if planner.streamed is None:
+        try:
+            streaming = planner.streaming()
+        except UnsupportedOp:
+            streaming = None
+        if streaming is not None and streaming.least.arena_bytes <= arena:
+            least = streaming.least.arena_bytes
+            return f"--stream-input takes the input row by row: an arena of {least:,} bytes"
+        if streaming is not None and streaming.least.arena_bytes < planner.least.arena_bytes:
+            least = streaming.least.arena_bytes
+            return f"--stream-input helps, to an arena of {least:,} bytes; else a smaller input"
+    return "a model with a smaller input or fewer channels in these layers"
+
+
+def check_arena(planner: Planner, found: Plan, *, ram: int, where: str) -> None:
+    """Raises ``OutOfMemory`` where the arena does not fit ``ram`` bytes, with the remedy."""
+    if found.arena_bytes <= ram:
+        return
+    hint = None
+    if planner.least.arena_bytes <= ram:
+        hint = f"--plan min-ram needs {planner.least.arena_bytes:,} bytes"
+    else:
+        hint = _remedy(planner, ram)
+    raise OutOfMemory(
+        f"arena on {where}", needed=found.arena_bytes, available=ram, at=peak_of(found), hint=hint
+    )
