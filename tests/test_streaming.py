@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, assume, given, seed, settings
 from hypothesis import strategies as st
 
-import tinymill
-import tinymill.api
-from conftest import need_tool, shared_folder
+from conftest import need_tool
 from contract import SANITIZE, WARNINGS
-from test_baselines import MODELS, baselines, model_file
 from tinymill.emit import emit
 from tinymill.errors import UnsupportedOp
 from tinymill.ir import (
@@ -149,7 +147,7 @@ class Maker:
         return self.add(op(window, stride, pad), [x], self.builder.types[x].quant)
 
     def resize(self, x: str) -> str:
-        _, height, width, channels = self.shape(x)
+        _, height, width, _ = self.shape(x)
         size = self.number(1, min(20, 3 * height)), self.number(1, min(9, 3 * width))
         how = self.draw(st.sampled_from(((False, False), (True, False), (False, True))))
         taps, op = tflite_fixed_taps, ResizeBilinear
@@ -371,7 +369,7 @@ def test_the_planners_plans_hold(graph: Graph, number: int, streamed: bool) -> N
     assert front[0].cost <= plain.cost
     for found in front:
         check(found, number)
-    for faster, smaller in zip(front, front[1:], strict=False):
+    for faster, smaller in pairwise(front):
         assert smaller.arena_bytes < faster.arena_bytes and smaller.cost > faster.cost
     least = planner.plan("min-ram")
     check(least, number)
@@ -469,7 +467,7 @@ def test_a_single_layer_too_near_its_input_is_seen() -> None:
     for overlay in found.overlays:
         offsets = found.placement.offsets
         if offsets[overlay.source] - offsets[overlay.output] == overlay.lag:
-            with pytest.raises(BrokenPlan, match="writes row . of its output over row . of"):
+            with pytest.raises(BrokenPlan, match=r"writes row . of its output over row . of"):
                 rehearse(moved(found, overlay.output, 4))
             return
     raise AssertionError("no overlay is used")
@@ -592,7 +590,11 @@ MAIN = """\
 #include <string.h>
 {includes}
 static uint8_t frame[1 << 16];
-#define NEED(what) do {{ if (!(what)) {{ printf("%s:%d: " #what "\\n", name, __LINE__); exit(3); }} }} while (0)
+#define NEED(what) ((what) ? (void)0 : fail(name, #what))
+static void fail(const char *name, const char *what) {{
+  printf("%s: %s\\n", name, what);
+  exit(3);
+}}
 int main(void) {{
   uint32_t noise = 1;
 {calls}
@@ -635,13 +637,14 @@ PUSH = """\
       if (row == 0) {{
         NEED(fread(frame, {macro}_INPUT_ROW_BYTES, (size_t)all, stdin) == (size_t)all);
       }}
+      const uint8_t *const next = frame + row * {macro}_INPUT_ROW_BYTES;
       NEED({name}_push_rows(&context, frame, all - row + 1) == TM_BAD_ARGUMENT);
       NEED({name}_push_rows(&context, frame, -1) == TM_BAD_ARGUMENT);
       if (count == 1 && i % 2 == 0) {{
-        memcpy({name}_input_row(&context), frame + row * {macro}_INPUT_ROW_BYTES, {macro}_INPUT_ROW_BYTES);
+        memcpy({name}_input_row(&context), next, {macro}_INPUT_ROW_BYTES);
         NEED({name}_push_rows(&context, NULL, 1) == TM_OK);
       }} else {{
-        NEED({name}_push_rows(&context, frame + row * {macro}_INPUT_ROW_BYTES, count) == TM_OK);
+        NEED({name}_push_rows(&context, next, count) == TM_OK);
       }}
       row += count;
       if (row == all) {{

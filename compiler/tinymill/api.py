@@ -16,7 +16,7 @@ import numpy as np
 
 from . import __version__
 from .boards import Board, load_board
-from .deploy import Forecast, forecast, measure, target_files
+from .deploy import RAM_ALLOWANCE, Forecast, forecast, measure, target_files
 from .emit import c_name, facts_of, render
 from .errors import (
     BoardError,
@@ -40,6 +40,7 @@ from .schedule import plan as plan_graph
 
 Io = Literal["quantized", "float"]
 Requant = Literal["exact", "fixed"]
+Weights = Literal["flash", "ram"]
 LONGEST = 1e6
 """Seconds that a run can be given; the system's own timers end not far beyond."""
 MOST_RAM = (1 << 31) - 1
@@ -243,6 +244,8 @@ def compile(
     shapes: Mapping[str, Sequence[int]] | None = None,
     keep_inputs: bool = False,
     stream_input: bool = False,
+    fast_ram: int | None = None,
+    weights: Weights = "flash",
     name: str | None = None,
     dump_passes: str | Path | None = None,
 ) -> Compiled:
@@ -251,12 +254,16 @@ def compile(
     ``optimize`` says whether flash may be spent on time (widened weights, unrolled kernels).
     ``plan`` is a goal ("min-time", "balanced", "min-ram", "patched") or the .json file of a saved
     plan; ``ram`` instead asks for the fastest plan within that many bytes of RAM in all. With
+    ``fast_ram`` bytes of the arena lie in a first, fast memory (on a board: its first RAM), the
+    rest in a second one; tensors are placed by use. ``weights`` "ram" has start-up code copy the
+    constants there. With
     ``stream_input`` the emitted C has ``push_rows`` instead of ``run``.
     ``name`` is the prefix of all C names (default: from the file's name). Raises
     ``CompileError`` and its kin; nothing is written then.
     """
     for option, value, allowed in (
         ("io", io, Io), ("requant", requant, Requant), ("optimize", optimize, Optimize),
+        ("weights", weights, Weights),
     ):  # fmt: skip
         if value not in get_args(allowed):
             raise InvalidInput(f"{option} is {value!r}, not one of {', '.join(get_args(allowed))}")
@@ -267,7 +274,7 @@ def compile(
     graph = _lowered(read_model(source, shapes=shapes), io, requant, dump)
     planner = Planner(
         graph, board.features, keep_inputs=keep_inputs, optimize=optimize,
-        stream_input=stream_input,
+        stream_input=stream_input, fast_ram=fast_ram,
     )  # fmt: skip
     prefix = c_name(name or source.stem)
     if ram is None:
@@ -279,16 +286,21 @@ def compile(
             planner, ram, board,
             lambda tried: forecast(render(facts_of(tried, prefix), tried), board, prefix),
         )  # fmt: skip
+    found = _in_two_memories(planner, found, board)
     _check_budgets(planner, found, board)
-    facts = facts_of(found, prefix)
-    weights = facts.weights_bytes
-    _check_weights(weights, board, optimize)
+    facts = facts_of(found, prefix, weights_in_ram=weights == "ram")
+    weights_bytes = facts.weights_bytes
+    _check_weights(weights_bytes, board, optimize)
     files = render(facts, found)
-    files |= target_files(board, prefix, arena_bytes=found.arena_bytes, weights_bytes=weights)
+    files |= target_files(
+        board, prefix, arena_bytes=found.arena_bytes - found.slow_bytes,
+        weights_bytes=weights_bytes, slow_bytes=found.slow_bytes,
+    )  # fmt: skip
     options = {
-        "weights_bytes": weights, "widened_bytes": found.widened_bytes, "io": io,
-        "requant": requant, "optimize": optimize, "plan": str(plan) if plan in get_args(Goal) else "saved",
-        "ram": ram,
+        "weights": weights, "weights_bytes": weights_bytes, "widened_bytes": found.widened_bytes,
+        "io": io, "requant": requant, "optimize": optimize,
+        "plan": str(plan) if plan in get_args(Goal) else "saved", "ram": ram,
+        "fast_ram": fast_ram,
         "keep_inputs": keep_inputs,
         "stream_input": stream_input,
     }  # fmt: skip
@@ -299,12 +311,26 @@ def compile(
     return compiled
 
 
+def _in_two_memories(planner: Planner, found: Plan, board: Board) -> Plan:
+    """The plan split over the first RAM and another, where the board has none for it whole."""
+    if board.is_host or planner.fast_ram is not None or len(board.ram) < 2:
+        return found
+    if found.arena_bytes <= max(region.size for region in board.ram):
+        return found
+    planner.fast_ram = max(0, board.ram[0].size - RAM_ALLOWANCE)
+    planner.slow_ram = max(region.size for region in board.ram[1:])
+    split = planner.realise(found.choices)
+    return split if split.slow_bytes <= planner.slow_ram else found
+
+
 def _check_budgets(planner: Planner, found: Plan, board: Board) -> None:
     check_arena(planner, found, ram=MOST_RAM, where=board.name)
     if found.state_bytes > MOST_RAM:
         raise OutOfMemory(f"state on {board.name}", needed=found.state_bytes, available=MOST_RAM)
     if not board.is_host:
         largest = max(region.size for region in board.ram)
+        if found.slow_bytes:
+            largest = sum(region.size for region in board.ram)
         check_arena(planner, found, ram=largest, where=board.name)
 
 
@@ -359,6 +385,7 @@ def _describe(found: Plan, board: Board, name: str, source: str, options: Mappin
         "outputs": [_end(graph, port, first=False) for port in graph.outputs],
         "arena": {
             "bytes": found.arena_bytes,
+            "slow_bytes": found.slow_bytes,
             "lower_bound": found.placement.bound,
             "buffers": buffers,
         },
@@ -401,6 +428,8 @@ def run(
     shapes: Mapping[str, Sequence[int]] | None = None,
     keep_inputs: bool = False,
     stream_input: bool = False,
+    fast_ram: int | None = None,
+    weights: Weights | None = None,
     layers: bool = True,
     cycles: bool = False,
     cc: str | None = None,
@@ -429,6 +458,7 @@ def run(
             description, path, io=io, requant=requant, optimize=optimize,
             plan=None if plan is None else str(plan), ram=ram,
             keep_inputs=keep_inputs or None, stream_input=stream_input or None,
+            fast_ram=fast_ram, weights=weights,
         )  # fmt: skip
         if shapes:
             raise InvalidInput("was compiled with its shapes", at=str(path))
@@ -441,6 +471,7 @@ def run(
         requant=requant or "exact", optimize=optimize or "time", plan=plan or "min-time",
         ram=ram,
         shapes=shapes, keep_inputs=keep_inputs, stream_input=stream_input,
+        fast_ram=fast_ram, weights=weights or "flash",
     )  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="tinymill-") as name:
         folder = Path(name) / "project"

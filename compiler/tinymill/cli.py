@@ -99,6 +99,27 @@ Ram = Annotated[
     int | None,
     typer.Option("--ram", min=1, help="bytes of RAM in all: takes the fastest plan that fits"),
 ]
+FastRam = Annotated[
+    int | None,
+    typer.Option(
+        "--fast-ram",
+        min=0,
+        help="bytes of the arena in the first, fast RAM: what is used most; the rest in a second",
+    ),
+]
+
+
+class Weights(StrEnum):
+    """Where constants are read from."""
+
+    flash = "flash"
+    ram = "ram"
+
+
+WeightsOption = Annotated[
+    Weights | None,
+    typer.Option("--weights", help="ram: start-up code copies the weights there [default: flash]"),
+]
 RunOptimize = Annotated[
     Optimize | None,
     typer.Option("--optimize", help="as for compile [default: time, or the folder's]"),
@@ -162,6 +183,8 @@ def compile_command(
     optimize: OptimizeOption = Optimize.time,
     plan: GoalOption = "min-time",
     ram: Ram = None,
+    fast_ram: FastRam = None,
+    weights: WeightsOption = None,
     shape: Shape = None,
     keep_inputs: Keep = False,
     stream_input: Stream = False,
@@ -178,7 +201,8 @@ def compile_command(
 
     compiled = api.compile(
         model, target=target, output=output, io=io.value, requant=requant.value,
-        optimize=optimize.value, plan=plan, ram=ram,
+        optimize=optimize.value, plan=plan, ram=ram, fast_ram=fast_ram,
+        weights="flash" if weights is None else weights.value,
         shapes=_shapes(shape), keep_inputs=keep_inputs,
         stream_input=stream_input, name=name, dump_passes=dump_passes,
     )  # fmt: skip
@@ -287,6 +311,8 @@ def run_command(
     optimize: RunOptimize = None,
     plan: RunGoal = None,
     ram: Ram = None,
+    fast_ram: FastRam = None,
+    weights: WeightsOption = None,
     shape: Shape = None,
     keep_inputs: Keep = False,
     stream_input: Stream = False,
@@ -323,7 +349,8 @@ def run_command(
             model, target=target, input=inputs, io=None if io is None else io.value,
             requant=None if requant is None else requant.value,
             optimize=None if optimize is None else optimize.value,
-            plan=plan, ram=ram,
+            plan=plan, ram=ram, fast_ram=fast_ram,
+            weights=None if weights is None else weights.value,
             shapes=_shapes(shape), keep_inputs=keep_inputs,
             stream_input=stream_input, layers=layers, cycles=cycles, cc=cc,
             sanitize=sanitize, mean=mean, std=std, resize=resize, timeout=timeout,

@@ -17,6 +17,14 @@ __attribute__((section(".tm_arena"))) alignas(
     16) static uint8_t arena[TM_MODEL_ARENA_BYTES > 0 ? TM_MODEL_ARENA_BYTES : 1];
 #endif
 
+#if defined(TM_MODEL_SLOW_BYTES)
+#if defined(TM_HOST)
+alignas(16) static uint8_t slow[TM_MODEL_SLOW_BYTES];
+#else
+__attribute__((section(".tm_slow"))) alignas(16) static uint8_t slow[TM_MODEL_SLOW_BYTES];
+#endif
+#endif
+
 /* Division would pull in the compiler's library, which counts as the model's code. */
 static void print_decimal(uint64_t value) {
   static const uint64_t powers[] = {
@@ -124,7 +132,15 @@ int main(void) {
     arena[index] = TM_ARENA_FILL;
   }
   tm_measure_start(&context);
+#if defined(TM_MODEL_SLOW_BYTES)
+  for (size_t index = 0; index < sizeof slow; ++index) {
+    slow[index] = TM_ARENA_FILL;
+  }
+  tm_status status =
+      tm_model_init(&context, arena, TM_MODEL_ARENA_BYTES, slow, TM_MODEL_SLOW_BYTES);
+#else
   tm_status status = tm_model_init(&context, arena, TM_MODEL_ARENA_BYTES);
+#endif
   while (status == TM_OK && run_frame(&status)) {
     tm_measure_end_frame();
     for (int index = 0; index < TM_MODEL_OUTPUT_COUNT; ++index) {
@@ -135,7 +151,11 @@ int main(void) {
   tm_print_figure("status", (uint64_t)status);
   tm_print_figure("frames", frames);
   tm_print_figure("context", sizeof context);
+#if defined(TM_MODEL_SLOW_BYTES)
+  tm_print_figure("arena", TM_MODEL_ARENA_BYTES + TM_MODEL_SLOW_BYTES);
+#else
   tm_print_figure("arena", TM_MODEL_ARENA_BYTES);
+#endif
   if (frames != 0) {
     tm_measure_report();
   }

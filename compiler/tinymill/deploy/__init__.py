@@ -4,10 +4,11 @@ from tinymill.deploy.build import build
 from tinymill.deploy.cycles import Estimate
 from tinymill.deploy.forecast import Forecast, forecast
 from tinymill.deploy.measure import Measurement, measure
-from tinymill.deploy.project import target_files
+from tinymill.deploy.project import RAM_ALLOWANCE, target_files
 from tinymill.deploy.toolchain import missing
 
 __all__ = [
+    "RAM_ALLOWANCE",
     "Estimate",
     "Forecast",
     "Measurement",

@@ -29,11 +29,12 @@ CODE_ALLOWANCE = 65536
 
 
 def target_files(
-    board: Board, model: str, *, arena_bytes: int, weights_bytes: int
+    board: Board, model: str, *, arena_bytes: int, weights_bytes: int, slow_bytes: int = 0
 ) -> dict[str, str]:
     """All files a project for ``board`` needs beside the model's own: path -> content.
 
-    ``model`` is the C name (a lower-case identifier); the sizes choose the regions for arena
+    ``model`` is the C name (a lower-case identifier); an arena with ``slow_bytes`` in a second
+    memory has its first part in the board's first RAM; else the sizes choose the regions for arena
     and weights. Whether everything fits is the linker's to say: ``build`` turns its words
     into ``OutOfMemory``.
     """
@@ -54,6 +55,10 @@ def target_files(
         scale_shift=timer.instructions_per_tick[1].bit_length() - 1 if timer else 0,
     )
     if facts.script is not None:
+        arena = _region(board.ram, arena_bytes, RAM_ALLOWANCE)
+        if slow_bytes:
+            arena = board.ram[0]
+        others = tuple(region for region in board.ram if region is not arena) or board.ram
         files[facts.script] = _render(
             "link.ld.j2",
             board=board,
@@ -61,7 +66,8 @@ def target_files(
             code=board.flash[0].name,
             weights=_region(board.flash, weights_bytes, CODE_ALLOWANCE).name,
             ram=board.ram[0].name,
-            arena=_region(board.ram, arena_bytes, RAM_ALLOWANCE).name,
+            arena=arena.name,
+            slow=_region(others, slow_bytes, 0).name,
             stack_least=STACK_LEAST + HARNESS_STACK,
             harness_stack=HARNESS_STACK,
         )

@@ -18,6 +18,7 @@ _NO_BITS = 8
 
 HARNESS = ".tm_"
 WEIGHTS = ".tm_weights"
+WEIGHTS_IN_RAM = ".weights"
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,9 @@ def program_sizes(program: Path) -> Sizes:
     for section in sections(program):
         if section.name == WEIGHTS:
             weights += section.size
+        elif section.name == WEIGHTS_IN_RAM:
+            weights += section.size
+            variables += section.size
         elif not section.name.startswith(HARNESS):
             code += section.size if section.in_flash else 0
             variables += section.size if section.in_ram else 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isinf, isnan
 from typing import Any
 
@@ -129,6 +129,7 @@ class ModelFacts:
     name: str
     macro: str
     arena_bytes: int
+    slow_bytes: int
     arena_align: int
     state_bytes: int
     inputs: tuple[PortFacts, ...]
@@ -143,6 +144,7 @@ class ModelFacts:
     kernels: tuple[SourceFacts, ...]
     weights_bytes: int
     inputs_kept: bool
+    weights_const: str
 
     @property
     def uses_turns(self) -> bool:
@@ -189,9 +191,13 @@ C_KEYWORDS = frozenset(
 )
 
 
-def facts_of(plan: Plan, name: str) -> ModelFacts:
-    """The facts of ``plan`` for a model called ``name`` (a C identifier)."""
-    return _Collector(plan, name).collect()
+def facts_of(plan: Plan, name: str, *, weights_in_ram: bool = False) -> ModelFacts:
+    """The facts of ``plan`` for a model called ``name`` (a C identifier).
+
+    ``weights_in_ram`` makes the constants variables, which start-up code copies to RAM.
+    """
+    found = _Collector(plan, name).collect()
+    return replace(found, weights_const="") if weights_in_ram else found
 
 
 def _sources(plan: Plan) -> tuple[SourceFacts, ...]:
@@ -239,11 +245,12 @@ class _Collector:
             for port in graph.inputs
         )
         return ModelFacts(
-            self.name, self.name.upper(), plan.arena_bytes, plan.arena_align, plan.state_bytes,
+            self.name, self.name.upper(), plan.arena_bytes - plan.slow_bytes, plan.slow_bytes,
+            plan.arena_align, plan.state_bytes,
             inputs, outputs, states, arrays, steps, segments, self._turn_types(),
             self._arrival(), tuple(defines),
             _sources(plan),
-            sum(array.bytes for array in arrays), kept,
+            sum(array.bytes for array in arrays), kept, "const ",
         )  # fmt: skip
 
     # -- constants ------------------------------------------------------------------------
@@ -288,7 +295,16 @@ class _Collector:
             return f"(uint8_t *)context->state + {self.plan.state[value]}"
         buffer = self.plan.buffer_of(value)
         assert buffer is not None, value
-        return f"arena + {self.plan.placement.offsets[buffer.name]}"
+        return self._place(buffer.name)
+
+    def _outside_address(self, value: str) -> str:
+        """The same where neither arena has a name of its own."""
+        return re.sub(r"^(arena|slow) ", r"context->\1 ", self._address(value))
+
+    def _place(self, buffer: str) -> str:
+        offset = self.plan.placement.offsets[buffer]
+        fast = self.plan.fast_bytes
+        return f"arena + {offset}" if fast is None or offset < fast else f"slow + {offset - fast}"
 
     # -- steps ----------------------------------------------------------------------------
 
@@ -334,7 +350,7 @@ class _Collector:
         assert buffer is not None
         rows = kind.shape[1]
         return ArrivalFacts(
-            self._address(value).replace("arena", "context->arena"),
+            self._outside_address(value),
             rows, kind.bytes // rows, buffer.rows or rows,
             _unsigned(len(plan.segments[0].turns)),
             joined(str(n) for n in plan.segments[0].arrivals),
@@ -358,7 +374,7 @@ class _Collector:
         spatial = bool(views)
         params = tuple((name, self._param(value)) for name, value in call.params.items())
         name = segment.scratch if step.scratch_bytes else None
-        scratch = f"arena + {self.plan.placement.offsets[name]}" if name is not None else "NULL"
+        scratch = self._place(name) if name is not None else "NULL"
         source = ", ".join(_typed(graph, value) for value in node.inputs if value)
         target = ", ".join(_typed(graph, value) for value in node.outputs)
         return StepFacts(
@@ -432,7 +448,7 @@ class _Collector:
 
     def _port(self, index: int, port: Port) -> PortFacts:
         kind = self.graph.type(port.value)
-        address = self._address(port.value).replace("arena", "context->arena")
+        address = self._outside_address(port.value)
         quant = ""
         if kind.quant is not None and kind.quant.per_tensor:
             quant = f", real = {kind.scale:.9g} * (q - {kind.zero_point})"

@@ -56,7 +56,7 @@ class Section:
 
     def held(self, graph: Graph, value: str) -> tuple[int, int] | None:
         """Rows held of a value in this section, and their bytes; None where it is held whole."""
-        if self.stream is None:
+        if self.stream is None or not value:
             return None
         kind = graph.type(value)
         if value == self.arriving and isinstance(self.stream, Stream):
@@ -229,6 +229,33 @@ def _lag(graph: Graph, node: Node, value: str, window: Reading, rows: int) -> in
     written = np.minimum(np.arange(height) + rows, height)
     spans = written * row_bytes(graph, node.outputs[0]) - first * row_bytes(graph, value)
     return -(-max(0, int(spans.max())) // ALIGN) * ALIGN
+
+
+def heat_of(
+    graph: Graph, sections: Sequence[Section], buffers: Sequence[Buffer]
+) -> dict[str, float]:
+    """How often a byte of each buffer is used in a run: written once, read for each tap of a
+    window; scratch for each multiply-accumulate, as that is what it is for."""
+    holder = {value: buffer for buffer in buffers for value in buffer.values}
+    used: dict[str, float] = {}
+
+    def use(buffer: Buffer | None, accesses: float) -> None:
+        if buffer is not None and buffer.size:
+            used[buffer.name] = used.get(buffer.name, 0.0) + accesses / buffer.size
+
+    scratch = {buffer.name: buffer for buffer in buffers if not buffer.values}
+    for section in sections:
+        for step in section.steps:
+            reads = sum(graph.type(v).count for v in step.node.inputs if v in holder)
+            taps = max(1.0, step.macs / max(1, step.types.output.count * step.channels[1]))
+            for value in step.node.inputs:
+                if value in holder:
+                    use(holder[value], graph.type(value).bytes * min(taps, 64.0))
+            for value in step.node.outputs:
+                use(holder.get(value), graph.type(value).bytes)
+            if step.scratch_bytes and section.scratch is not None:
+                use(scratch.get(section.scratch), max(step.macs, reads))
+    return used
 
 
 def row_bytes(graph: Graph, value: str) -> int:

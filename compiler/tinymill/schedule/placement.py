@@ -12,11 +12,14 @@ refuted, or found, by propagation (which order of a pair can still be?) and bran
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from .plan import Buffer, Overlay, Placement
 
+ALIGN = 4
 TRIES = 400
+SPLITS = 60
+"""Varied ways to share buffers between two memories."""
 CHECKS = 1_500_000
 """Pairs looked at before an exact search gives up and the gap is reported instead."""
 
@@ -117,16 +120,69 @@ def place(buffers: Sequence[Buffer], overlays: Sequence[Overlay]) -> Placement:
     return Placement(offsets, peak, min(bound, peak))
 
 
+def place_in_two(
+    buffers: Sequence[Buffer], overlays: Sequence[Overlay], fast: int, slow: int | None,
+    heat: Mapping[str, float],
+) -> tuple[Placement, int]:  # fmt: skip
+    """Offsets in two memories, the fast one of ``fast`` bytes first, and where the second begins.
+
+    ``heat`` is how often a byte of each buffer is read or written. The hottest buffers that fit
+    take the fast memory, the others the slow one, whose offsets continue those of the fast. Where
+    these need more than ``slow`` bytes, larger buffers are favoured over hotter ones, then ranks
+    are varied by a fixed random sequence.
+    """
+    best: tuple[Placement, int] | None = None
+    chance = random.Random(0)
+    for weight in (0.0, 0.5, 1.0, 2.0, *[1.0] * SPLITS):
+        vary = best is not None and weight == 1.0
+        rank = {
+            b.name: heat.get(b.name, 0.0) * b.size**weight * (chance.random() if vary else 1.0)
+            for b in buffers
+        }
+        found = _split(buffers, overlays, fast, rank)
+        if best is None or found[0].peak - found[1] < best[0].peak - best[1]:
+            best = found
+        if slow is None or best[0].peak - best[1] <= slow:
+            break
+    assert best is not None
+    return best
+
+
+def _split(
+    buffers: Sequence[Buffer], overlays: Sequence[Overlay], fast: int, rank: Mapping[str, float]
+) -> tuple[Placement, int]:
+    """``place_in_two`` for one ranking of the buffers."""
+    chosen: list[Buffer] = []
+    best: dict[int, int] = {}
+    for buffer in sorted(buffers, key=lambda b: (-rank[b.name], b.name)):
+        trial = [*chosen, buffer]
+        if buffer.size <= fast:
+            problem = _Problem(trial, _among(trial, overlays))
+            for order in _orders(trial):
+                found, peak = problem.place(order)
+                if peak <= fast:
+                    chosen, best = trial, found
+                    break
+    names = {buffer.name for buffer in chosen}
+    rest = [buffer for buffer in buffers if buffer.name not in names]
+    top = max((best[i] + buffer.size for i, buffer in enumerate(chosen)), default=0)
+    align = max((buffer.align for buffer in rest), default=ALIGN)
+    start = -(-top // align) * align
+    slow = place(rest, _among(rest, overlays))
+    offsets = {buffer.name: best[i] for i, buffer in enumerate(chosen)}
+    offsets |= {name: start + offset for name, offset in slow.offsets.items()}
+    return Placement(offsets, start + slow.peak, lower_bound(buffers, overlays)), start
+
+
+def _among(buffers: Sequence[Buffer], overlays: Sequence[Overlay]) -> list[Overlay]:
+    names = {buffer.name for buffer in buffers}
+    return [pair for pair in overlays if pair.source in names and pair.output in names]
+
+
 def _settle(problem: _Problem, bound: int) -> tuple[dict[int, int], int]:
     """The best of many orders in which buffers settle at their lowest place."""
     buffers = problem.buffers
-    indices = list(range(len(buffers)))
-    orders = [
-        sorted(indices, key=lambda i: (-buffers[i].size, buffers[i].first)),
-        sorted(indices, key=lambda i: (buffers[i].first, -buffers[i].size)),
-        sorted(indices, key=lambda i: (-buffers[i].last, -buffers[i].size)),
-        sorted(indices, key=lambda i: (-_pressure(buffers, i), -buffers[i].size)),
-    ]
+    orders = _orders(buffers)
     best_order = orders[0]
     best, peak = problem.place(best_order)
     for order in orders[1:]:
@@ -145,6 +201,17 @@ def _settle(problem: _Problem, bound: int) -> tuple[dict[int, int], int]:
         if height <= peak:
             best, peak, best_order = found, height, order
     return best, peak
+
+
+def _orders(buffers: Sequence[Buffer]) -> list[list[int]]:
+    """Orders in which it is good to settle: by size, by lifetime, by how crowded it is."""
+    indices = list(range(len(buffers)))
+    return [
+        sorted(indices, key=lambda i: (-buffers[i].size, buffers[i].first)),
+        sorted(indices, key=lambda i: (buffers[i].first, -buffers[i].size)),
+        sorted(indices, key=lambda i: (-buffers[i].last, -buffers[i].size)),
+        sorted(indices, key=lambda i: (-_pressure(buffers, i), -buffers[i].size)),
+    ]
 
 
 def _pressure(buffers: Sequence[Buffer], i: int) -> int:

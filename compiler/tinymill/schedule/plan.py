@@ -162,6 +162,8 @@ class Plan:
     """What the segments are made of, for the nodes that compute something, in order."""
     cost: int = 0
     """Instructions of a run, estimated."""
+    fast_bytes: int | None = None
+    """Where the arena is in two memories: what lies below this offset is in the fast one."""
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:
@@ -196,6 +198,11 @@ class Plan:
     @property
     def arena_bytes(self) -> int:
         return self.placement.peak
+
+    @property
+    def slow_bytes(self) -> int:
+        """Bytes of the arena that are in the second, slow memory."""
+        return 0 if self.fast_bytes is None else self.arena_bytes - self.fast_bytes
 
     @property
     def arena_align(self) -> int:

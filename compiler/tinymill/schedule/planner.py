@@ -8,9 +8,9 @@ from typing import Literal
 
 from ..errors import InvalidInput, UnsupportedOp
 from ..ir import Graph
-from .lifetimes import ALIGN, Section, buffers_of, overlays_of
+from .lifetimes import ALIGN, Section, buffers_of, heat_of, overlays_of
 from .order import ordered as ordered_nodes
-from .placement import check, place
+from .placement import check, place, place_in_two
 from .plan import Plan, Segment, Turn
 from .segments import (
     NEVER,
@@ -58,7 +58,9 @@ class Planner:
 
     ``keep_inputs`` leaves the inputs' bytes untouched by a run. ``optimize`` says whether kernels
     may spend flash on time. With ``stream_input`` the input comes row by row and is never held
-    whole. Raises ``UnsupportedOp`` naming the node that no kernel serves.
+    whole. An arena of more than ``fast_ram`` bytes is split: what is used most lies in a first,
+    fast memory of that size, the rest in a second one. Raises ``UnsupportedOp`` naming the node
+    that no kernel serves.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Planner:
         keep_inputs: bool = False,
         optimize: Optimize = "time",
         stream_input: bool = False,
+        fast_ram: int | None = None,
     ) -> None:
         for port in graph.outputs:
             if graph.is_constant(port.value):
@@ -76,6 +79,9 @@ class Planner:
         order = ordered_nodes(graph, keep_inputs=keep_inputs)
         self.graph = graph = graph.replace(nodes=order.nodes)
         self.keep_inputs = keep_inputs
+        self.fast_ram = fast_ram
+        self.slow_ram: int | None = None
+        """Bytes of the second memory, where they are known."""
         self.optimize: Optimize = optimize
         self.workshop = Workshop(graph, features, optimize)
         streamed = _streamed(graph, self.workshop) if stream_input else None
@@ -262,13 +268,19 @@ class Planner:
         buffers = buffers_of(self.graph, sections, keep_inputs=self.keep_inputs)
         overlays = overlays_of(self.graph, sections, buffers)
         placement = place(buffers, overlays)
+        boundary = None
+        if self.fast_ram is not None and placement.peak > self.fast_ram:
+            heat = heat_of(self.graph, sections, buffers)
+            placement, boundary = place_in_two(
+                buffers, overlays, self.fast_ram, self.slow_ram, heat
+            )
         check(buffers, overlays, placement)
         state, state_bytes = _state(self.graph)
         cost = sum(section.cost for section in sections)
         segments = tuple(self._segment(section) for section in sections)
         return Plan(
             self.graph, segments, buffers, overlays, placement, state, state_bytes, self.streamed,
-            tuple(choices), cost,
+            tuple(choices), cost, boundary,
         )  # fmt: skip
 
     def _refusal(self, start: int, choice: Choice) -> InvalidInput:
