@@ -31,6 +31,7 @@ from kernels import IN, MODEL, OUT, Case, convolution, rescale_of
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+from scipy.optimize import nnls
 
 from models import PROCESSES, SHARED
 from tinymill import compile as compile_model
@@ -45,6 +46,8 @@ from tinymill.ops.concat import Concat
 from tinymill.ops.dense import FullyConnected
 from tinymill.ops.lookup import Table as Lookup
 from tinymill.ops.pool import AveragePool, MaxPool
+from tinymill.ops.reduce import Reduce
+from tinymill.ops.reduce import tflite_fixed as fixed_reduce
 from tinymill.ops.softmax import Softmax
 from tinymill.schedule import Plan
 from tinymill.schedule.cost import plain_work, total_work
@@ -125,6 +128,9 @@ def grid(how: str) -> Iterator[Case]:
             yield Case("maxpool", text, MaxPool(*pools), (shape,), None, IN)
             yield Case("avgpool", text, AveragePool(*pools), (shape,), None, IN)
         yield Case("global", where, AveragePool((side, side)), (shape,), None, IN)
+        mean = TensorType((1, 1, 1, channels), DType.INT8, OUT)
+        factor = fixed_reduce("mean", x, mean, (1, 2))
+        yield Case("mean", where, Reduce("mean", (1, 2), True, factor), (shape,))
     for count in (2, 10, 100, 1000):
         yield Case("softmax", f"{count}", Softmax(dtype=DType.INT8), ((1, count),), None,
                    Quant((1 / 256,), (-128,)))  # fmt: skip
@@ -320,35 +326,6 @@ def jobs(boards: Sequence[str]) -> Iterator[tuple[str, tuple[Any, ...]]]:
                         yield "layers", (batch, board, rows, "size")
 
 
-def nnls(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The x >= 0 of least |a x - b| (Lawson and Hanson's active sets)."""
-    size = np.linalg.norm(a, axis=0)
-    size[size == 0] = 1
-    a = a / size
-    columns = a.shape[1]
-    chosen = np.zeros(columns, bool)
-    x = np.zeros(columns)
-    for _ in range(10 * columns):
-        slope = a.T @ (b - a @ x)
-        slope[chosen] = -np.inf
-        best = int(np.argmax(slope))
-        if slope[best] < 1e-9:
-            break
-        chosen[best] = True
-        while True:
-            trial = np.zeros(columns)
-            trial[chosen] = np.linalg.lstsq(a[:, chosen], b, rcond=None)[0]
-            if (trial[chosen] > 0).all():
-                x = trial
-                break
-            bad = chosen & (trial <= 0)
-            ratio = (x[bad] / np.maximum(x[bad] - trial[bad], 1e-300)).min()
-            x = x + ratio * (trial - x)
-            chosen &= x > 1e-12
-            x[~chosen] = 0
-    return x / size
-
-
 def fitted(
     counts: Sequence[Count],
     work: Callable[[Step, Sequence[int]], Mapping[str, float]],
@@ -361,7 +338,8 @@ def fitted(
     a = np.array([[row.get(name, 0.0) for name in columns] for row in rows])
     b = np.array([float(count.instructions) for count in counts])
     weight = 1 / np.maximum(b, FEW)
-    x = nnls(a * weight[:, None], b * weight)
+    size = np.maximum(np.linalg.norm(a * weight[:, None], axis=0), 1e-30)
+    x = nnls(a * weight[:, None] / size, b * weight)[0] / size
     errors = np.abs(a @ x - b) * weight
     found = {name: float(f"{v:.5g}") for name, v in zip(columns, x, strict=True) if v > 1e-4}
     return found, float(np.median(errors)) * 100

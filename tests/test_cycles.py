@@ -68,6 +68,24 @@ def test_the_plugin_counts_what_the_timer_counts(target: str, tmp_path: Path) ->
     assert sum(layers) == pytest.approx(found.cycles_estimate, rel=0.03)
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_turns_belong_to_their_layers(stream: bool, tmp_path: Path) -> None:
+    need(load_board("mps2-an386"))
+    whole = tinymill.run(MODEL, target="mps2-an386", cycles=True)
+    found = tinymill.run(
+        MODEL, target="mps2-an386", plan="min-ram", stream_input=stream, cycles=True
+    )
+    assert found.output_crc32 == whole.output_crc32
+    for layer, alone in zip(found.layers, whole.layers, strict=True):
+        assert layer.instructions is not None and alone.cycles_estimate is not None
+        assert layer.cycles_estimate is not None
+        # less at once costs more, but not another layer's part
+        assert 0.9 * alone.cycles_estimate < layer.cycles_estimate < 2.5 * alone.cycles_estimate
+        assert 1.1 < layer.cycles_estimate / layer.instructions < 2.2
+    layers = [layer.cycles_estimate or 0 for layer in found.layers]
+    assert sum(layers) == pytest.approx(found.cycles_estimate, rel=0.03)
+
+
 def test_only_the_first_inference_counts(tmp_path: Path) -> None:
     board = load_board("mps2-an386")
     need(board)
@@ -207,8 +225,14 @@ def test_kinds(text: str, kind: str) -> None:
 LISTING = """
 main:     file format elf32-littlearm
 
+SYMBOL TABLE:
+20000100 g     O .tm_harness_bss\t00000018 tm_layer_counts
+
 
 Disassembly of section .tm_harness_text:
+
+00000030 <tm_measure_end_frame>:
+      30:\t4770      \tbx\tlr
 
 00000040 <tm_call_on_stack>:
       40:\tb510      \tpush\t{r4, lr}
@@ -225,11 +249,13 @@ Disassembly of section .text:
 
 def test_listing() -> None:
     listing = read_listing(LISTING)
-    assert listing.harness == (0x40, 0x46)
+    assert listing.harness == (0x30, 0x46)
+    assert listing.counts == (0x20000100, 0x20000118)
     assert listing.code[0x100] == Instruction(0x100, 4, "ldr.w", "lr, [lr, #152]")
     assert plugin_option(listing, "toy", "../blocks.so") == (
         "-plugin",
-        "file=../blocks.so,start=100,stop=44,skip_low=40,skip_high=46,out=blocks.txt",
+        "file=../blocks.so,start=100,stop=44,over=30,skip_low=30,skip_high=46,"
+        "layers_low=20000100,layers_high=20000118,out=blocks.txt",
     )
     found = estimate([Count(0, 0x100, 2, 3, 3, 0)], listing, "cortex-m4")
     assert (found.cycles, found.instructions) == (3 * (2 + 1 + 3), 6)

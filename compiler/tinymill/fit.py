@@ -82,9 +82,10 @@ def stack_of(plan: Plan, board: Board, forecast: Forecaster) -> int:
 
 def peak_of(plan: Plan) -> str | None:
     """The layers at which a plan's arena is fullest."""
-    peak = plan.peak_segment
-    if not 0 <= peak < len(plan.segments):
+    if not plan.segments:
         return None
+    # an input waits for the first segment where that needs it, an output stays where the last was
+    peak = min(max(plan.peak_segment, 0), len(plan.segments) - 1)
     nodes = [step.node for step in plan.segments[peak].steps[: plan.segments[peak].layers]]
     first = f"{nodes[0].op.name} '{nodes[0].name}'"
     return first if len(nodes) == 1 else f"{first} to {nodes[-1].op.name} '{nodes[-1].name}'"

@@ -1,16 +1,18 @@
 /* A QEMU plugin: how often each block of code ran in the first inference.
  *
  * A block is a straight run of instructions as QEMU translated it: entered at its start, left at
- * its end. Counting begins when `start` is executed and ends, for good, at `stop`. Code within
- * `skip` (the harness, low-high) is left out; each execution of `mark` (the hook behind a layer)
- * closes a segment. What is written to `out`, a line for each block that ran in a segment:
+ * its end. Counting begins whenever `start` is executed, pauses at `stop` and is over at `over`.
+ * Code within `skip` (the harness, low-high) is left out. The hook behind a layer's turn writes to
+ * the layer's place among `layers` (64 bits each, low-high): what ran since the last one is the
+ * layer's. What is written to `out`, a line for each block that ran:
  *
- *   <segment> <start> <instructions> <executed> <left by a jump> <penalty of unaligned loads>
+ *   <layer> <start> <instructions> <executed> <left by a jump> <penalty of unaligned loads>
  *
- * and "end" as the last line. The penalty is that of a core which splits an unaligned load: a
- * halfword at an odd address 1, a word at an even one 1, at an odd one 2. (Where QEMU looked at the
- * code behind a block, at the end of a page, the block's last instruction seems longer than it is:
- * jumps tell something only of blocks that end with a branch.)
+ * and "end" as the last line; what ran behind the last hook has the number behind all layers. The
+ * penalty is that of a core which splits an unaligned load: a halfword at an odd address 1, a word
+ * at an even one 1, at an odd one 2. (Where QEMU looked at the code behind a block, at the end of a
+ * page, the block's last instruction seems longer than it is: jumps tell something only of blocks
+ * that end with a branch.)
  *
  * The declarations are those functions of QEMU's plugin interface that are used here; the
  * interface is stable, and a plugin says which version of it it was written for. */
@@ -69,24 +71,24 @@ static struct block *blocks;
 static struct block *previous; /* the block that ran last, NULL behind skipped code */
 static uint64_t start_address = UINT64_MAX;
 static uint64_t stop_address = UINT64_MAX;
-static uint64_t mark_address = UINT64_MAX;
+static uint64_t over_address = UINT64_MAX;
+static uint64_t layers_low;
+static uint64_t layers_high;
 static uint64_t skip_low;
 static uint64_t skip_high;
-static unsigned int segment;
 static bool counting;
 static FILE *out;
 
-static void close_segment(void) {
+static void close_turn(uint64_t layer) {
   for (struct block *block = blocks; block != NULL; block = block->next) {
     if (block->executed != 0) {
-      fprintf(out, "%u %" PRIx64 " %zu %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", segment,
+      fprintf(out, "%" PRIu64 " %" PRIx64 " %zu %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", layer,
               block->start, block->instructions, block->executed, block->jumps, block->penalty);
     }
     block->executed = 0;
     block->jumps = 0;
     block->penalty = 0;
   }
-  ++segment;
 }
 
 static void leave_previous(uint64_t next) {
@@ -96,10 +98,11 @@ static void leave_previous(uint64_t next) {
   previous = NULL;
 }
 
-static void stop_counting(void) {
+static void finish(void) {
   counting = false;
   start_address = UINT64_MAX;
-  close_segment();
+  over_address = UINT64_MAX;
+  close_turn((layers_high - layers_low) / sizeof(uint64_t));
   fputs("end\n", out);
   (void)fclose(out);
 }
@@ -107,6 +110,10 @@ static void stop_counting(void) {
 static void executed(unsigned int core, void *user) {
   struct block *block = user;
   (void)core;
+  if (block->start == over_address) {
+    finish();
+    return;
+  }
   if (!counting) {
     if (block->start != start_address) {
       return;
@@ -115,23 +122,26 @@ static void executed(unsigned int core, void *user) {
   }
   leave_previous(block->start);
   if (block->start == stop_address) {
-    stop_counting();
+    counting = false;
     return;
   }
   if (block->start >= skip_low && block->start < skip_high) {
-    if (block->start == mark_address) {
-      close_segment();
-    }
     return;
   }
   ++block->executed;
   previous = block;
 }
 
-static void loaded(unsigned int core, access_facts facts, uint64_t address, void *user) {
+static void accessed(unsigned int core, access_facts facts, uint64_t address, void *user) {
   struct block *block = user;
   (void)core;
-  if (!counting || qemu_plugin_mem_is_store(facts)) {
+  if (!counting) {
+    return;
+  }
+  if (qemu_plugin_mem_is_store(facts)) {
+    if (address >= layers_low && address < layers_high) {
+      close_turn((address - layers_low) / sizeof(uint64_t));
+    }
     return;
   }
   switch (qemu_plugin_mem_size_shift(facts)) {
@@ -164,7 +174,7 @@ static void translated(plugin_id id, struct qemu_plugin_tb *source) {
   blocks = block;
   qemu_plugin_register_vcpu_tb_exec_cb(source, executed, CALLBACK_READS_NO_REGISTERS, block);
   for (size_t index = 0; index < count; ++index) {
-    qemu_plugin_register_vcpu_mem_cb(qemu_plugin_tb_get_insn(source, index), loaded,
+    qemu_plugin_register_vcpu_mem_cb(qemu_plugin_tb_get_insn(source, index), accessed,
                                      CALLBACK_READS_NO_REGISTERS, MEMORY_READS_AND_WRITES, block);
   }
 }
@@ -194,7 +204,9 @@ __attribute__((visibility("default"))) int qemu_plugin_install(plugin_id id, con
       out = fopen(name, "w");
     } else if (!take_address(argument, "start", &start_address) &&
                !take_address(argument, "stop", &stop_address) &&
-               !take_address(argument, "mark", &mark_address) &&
+               !take_address(argument, "over", &over_address) &&
+               !take_address(argument, "layers_low", &layers_low) &&
+               !take_address(argument, "layers_high", &layers_high) &&
                !take_address(argument, "skip_low", &skip_low) &&
                !take_address(argument, "skip_high", &skip_high)) {
       return 1;

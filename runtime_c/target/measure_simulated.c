@@ -265,8 +265,9 @@ static __attribute__((noinline)) tm_status count(tm_model_call call, tm_model_co
 tm_status tm_two_stamps(tm_model_context *context);
 void tm_profile(int32_t layer);
 
-/* Of each layer: instructions between the hook before and the one behind each of its turns. */
-static uint64_t layers[TM_MODEL_LAYER_COUNT > 2 ? TM_MODEL_LAYER_COUNT : 2];
+/* Of each layer: instructions between the hook before and the one behind each of its turns. The
+ * plugin in QEMU tells by what is written here whose turn ends. */
+uint64_t tm_layer_counts[TM_MODEL_LAYER_COUNT > 2 ? TM_MODEL_LAYER_COUNT : 2];
 static struct stamp hook;
 static const struct stamp *from;
 static uint64_t first_turn_cost;
@@ -277,7 +278,7 @@ static uint64_t turn_cost;
 void tm_profile(int32_t layer) {
   struct stamp now;
   take_stamp(&now);
-  layers[layer] += elapsed(from, &now) - (from == &hook ? turn_cost : first_turn_cost);
+  tm_layer_counts[layer] += elapsed(from, &now) - (from == &hook ? turn_cost : first_turn_cost);
   from = &hook;
   take_stamp(&hook);
 }
@@ -285,15 +286,15 @@ void tm_profile(int32_t layer) {
 static void measure_layer_cost(tm_model_context *context) {
   from = &before;
   (void)count(tm_two_stamps, context);
-  first_turn_cost = layers[0] - PROLOGUE_INSTRUCTIONS;
-  turn_cost = layers[1];
-  layers[0] = 0;
-  layers[1] = 0;
+  first_turn_cost = tm_layer_counts[0] - PROLOGUE_INSTRUCTIONS;
+  turn_cost = tm_layer_counts[1];
+  tm_layer_counts[0] = 0;
+  tm_layer_counts[1] = 0;
 }
 
 static void report_layers(void) {
   for (uint32_t layer = 0; layer != TM_MODEL_LAYER_COUNT; ++layer) {
-    tm_print_indexed("layer", layer, layers[layer]);
+    tm_print_indexed("layer", layer, tm_layer_counts[layer]);
   }
 }
 

@@ -22,6 +22,8 @@ SOURCE = "qemu/blocks.c"
 """The plugin, in runtime_c."""
 PLUGIN = "blocks.so"
 COUNTS = "blocks.txt"
+COUNT_BYTES = 8
+"""Of the harness's count of a layer."""
 OBJDUMP = "arm-none-eabi-objdump"
 TIMEOUT = 120.0
 
@@ -30,28 +32,31 @@ _LINE = re.compile(
 )
 _SYMBOL = re.compile(r"^([0-9a-f]+) <([^>]+)>:$")
 _SECTION = re.compile(r"^Disassembly of section ([^:]+):$")
+_COUNTS = re.compile(r"^([0-9a-f]+) .*\t([0-9a-f]+) tm_layer_counts$")
 _HARNESS = ".tm_harness_text"
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Cycles of the first inference, estimated; ``segments`` are those from hook to hook.
-    ``instructions`` counts what was executed, ``classes`` of which kinds."""
+    """Cycles of the first inference, estimated; ``layers`` has those of each layer, where the
+    program has hooks. ``instructions`` counts what was executed, ``classes`` of which kinds."""
 
     cycles: int
-    segments: tuple[int, ...]
+    layers: tuple[int, ...]
     instructions: int
     classes: Mapping[str, int]
 
 
 @dataclass(frozen=True)
 class Listing:
-    """A program's code: what stands at each address, and where the names are."""
+    """A program's code: what stands at each address, and where the names are; ``counts``: first
+    address of the harness's counts of layers, and the first behind it (two zeros: no counts)."""
 
     code: Mapping[int, Instruction]
     symbols: Mapping[str, int]
     harness: tuple[int, int]
     """First address of the harness's code, and the first behind it."""
+    counts: tuple[int, int] = (0, 0)
 
     def behind_the_call(self) -> int:
         """The address to which the model's run returns in ``tm_call_on_stack``."""
@@ -109,7 +114,7 @@ def list_program(program: Path, halt: Halt) -> Listing:
     """The disassembly of ``program``."""
     toolchain.require(OBJDUMP)
     ended = run_process(
-        (OBJDUMP, "-d", "-w", program.name), program.parent, timeout=TIMEOUT, halt=halt
+        (OBJDUMP, "-d", "-t", "-w", program.name), program.parent, timeout=TIMEOUT, halt=halt
     )
     if ended.code != 0:
         raise ToolFailed(f"{OBJDUMP} fails: {last_words(ended.text)}")
@@ -117,10 +122,11 @@ def list_program(program: Path, halt: Halt) -> Listing:
 
 
 def read_listing(text: str) -> Listing:
-    """What objdump -d -w prints, as a ``Listing``."""
+    """What objdump -d -t -w prints, as a ``Listing``."""
     code: dict[int, Instruction] = {}
     symbols: dict[str, int] = {}
     harness: list[int] = []
+    counts = 0, 0
     section = ""
     for line in text.splitlines():
         found = _LINE.match(line)
@@ -133,22 +139,26 @@ def read_listing(text: str) -> Listing:
                 harness += [instruction.address, instruction.end]
         elif symbol := _SYMBOL.match(line):
             symbols[symbol[2]] = int(symbol[1], 16)
+        elif variable := _COUNTS.match(line):
+            counts = int(variable[1], 16), int(variable[1], 16) + int(variable[2], 16)
         elif heading := _SECTION.match(line):
             section = heading[1]
-    return Listing(code, symbols, (min(harness, default=0), max(harness, default=0)))
+    return Listing(code, symbols, (min(harness, default=0), max(harness, default=0)), counts)
 
 
 def plugin_option(listing: Listing, model: str, plugin: str) -> tuple[str, str]:
     """The arguments of QEMU that count the first inference; ``plugin`` is its path."""
+    start = listing.symbols.get("push_row")
     try:
-        start = listing.symbols[f"{model}_run"]
+        start = listing.symbols[f"{model}_run"] if start is None else start
         stop = listing.behind_the_call()
+        over = listing.symbols["tm_measure_end_frame"]
     except KeyError as missing:
         raise ToolFailed(f"the program has no {missing.args[0]}") from None
     low, high = listing.harness
-    facts = {"start": start, "stop": stop, "skip_low": low, "skip_high": high}
-    if "tm_profile" in listing.symbols:
-        facts["mark"] = listing.symbols["tm_profile"]
+    facts = {"start": start, "stop": stop, "over": over, "skip_low": low, "skip_high": high}
+    if listing.counts[1]:
+        facts["layers_low"], facts["layers_high"] = listing.counts
     words = [f"{name}={address:x}" for name, address in facts.items()]
     return "-plugin", ",".join([f"file={plugin}", *words, f"out={COUNTS}"])
 
@@ -157,7 +167,7 @@ def plugin_option(listing: Listing, model: str, plugin: str) -> tuple[str, str]:
 class Count:
     """One line of the plugin: a block of ``instructions``, and what ``pipelines.Run`` says."""
 
-    segment: int
+    layer: int
     start: int
     instructions: int
     executed: int
@@ -172,15 +182,16 @@ def read_counts(path: Path) -> list[Count]:
         raise ToolFailed("the plugin in QEMU saw no end of the inference")
     rows = []
     for line in lines[:-1]:
-        segment, start, *rest = line.split()
-        rows.append(Count(int(segment), int(start, 16), *map(int, rest)))
+        layer, start, *rest = line.split()
+        rows.append(Count(int(layer), int(start, 16), *map(int, rest)))
     return rows
 
 
 def estimate(rows: Sequence[Count], listing: Listing, core: str) -> Estimate:
     """Prices what the plugin counted on ``core``."""
     pipeline = PIPELINES[core]
-    segments = [0] * (max((row.segment for row in rows), default=0) + 1)
+    low, high = listing.counts
+    layers = [0] * ((high - low) // COUNT_BYTES + 1)
     classes = dict.fromkeys(KINDS, 0)
     instructions = 0
     for row in rows:
@@ -194,7 +205,7 @@ def estimate(rows: Sequence[Count], listing: Listing, core: str) -> Estimate:
             address = code[-1].end
         instructions += len(code) * row.executed
         run = Run(code, row.executed, row.jumps, row.penalty)
-        segments[row.segment] += pipeline.cycles(run, listing.code)
+        layers[row.layer] += pipeline.cycles(run, listing.code)
     return Estimate(
-        sum(segments), tuple(segments), instructions, {k: n for k, n in classes.items() if n}
+        sum(layers), tuple(layers[:-1]), instructions, {k: n for k, n in classes.items() if n}
     )

@@ -188,9 +188,9 @@ def _measure(
 
 def _layer_cycles(report: _Report) -> tuple[int, ...] | None:
     """Cycles of each layer; what runs behind the last hook belongs to none."""
-    if report.estimate is None or len(report.estimate.segments) < len(report.layers):
+    if report.estimate is None or len(report.estimate.layers) < len(report.layers):
         return None
-    return report.estimate.segments[: len(report.layers)]
+    return report.estimate.layers[: len(report.layers)]
 
 
 def _sizes(program: Path, board: Board, model: str) -> Sizes:

@@ -9,6 +9,7 @@ from ..errors import InvalidInput
 from ..ir import Node
 from .plan import Choice
 
+LAZIEST = 2
 MOST = 1 << 20
 """Rows, columns and layers in a plan that is read; more is no plan but a mistake."""
 
@@ -56,7 +57,7 @@ def choices_of(schedule: Any, nodes: Sequence[Node], at: str) -> tuple[Choice, .
         choice = Choice(
             len(names),
             _count(entry.get("rows", 0), f"rows of {where}", at),
-            _count(entry.get("lazy", 0), f"lazy of {where}", at),
+            _count(entry.get("lazy", 0), f"lazy of {where}", at, LAZIEST),
             _cuts(entry.get("cut_rows", []), where, at),
             _cuts(entry.get("cut_columns", []), where, at),
         )
@@ -69,9 +70,9 @@ def choices_of(schedule: Any, nodes: Sequence[Node], at: str) -> tuple[Choice, .
     return tuple(found)
 
 
-def _count(value: Any, what: str, at: str) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MOST:
-        raise InvalidInput(f"{what}: {value!r} is no number of them", at=at)
+def _count(value: Any, what: str, at: str, most: int = MOST) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
+        raise InvalidInput(f"{what}: {value!r} is no number of at most {most}", at=at)
     return value
 
 
