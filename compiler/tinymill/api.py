@@ -290,7 +290,7 @@ def compile(
     _check_budgets(planner, found, board)
     facts = facts_of(found, prefix, weights_in_ram=weights == "ram")
     weights_bytes = facts.weights_bytes
-    _check_weights(weights_bytes, board, optimize)
+    _check_weights(weights_bytes, board, optimize, in_ram=weights == "ram")
     files = render(facts, found)
     files |= target_files(
         board, prefix, arena_bytes=found.arena_bytes - found.slow_bytes,
@@ -341,11 +341,20 @@ def _tuned(board: Board, optimize: str) -> Board:
     return replace(board, compiler=replace(board.compiler, optimise="-Os"))
 
 
-def _check_weights(weights: int, board: Board, optimize: str) -> None:
+def _check_weights(weights: int, board: Board, optimize: str, *, in_ram: bool) -> None:
     flash = sum(region.size for region in board.flash)
-    if not board.is_host and weights > flash:
+    if board.is_host:
+        return
+    if weights > flash:
         hint = "--optimize size widens none but depthwise weights" if optimize == "time" else None
         raise OutOfMemory(f"weights on {board.name}", needed=weights, available=flash, hint=hint)
+    # initialised variables lie in the first RAM
+    ram = board.ram[0].size
+    if in_ram and weights > ram:
+        raise OutOfMemory(
+            f"weights in the RAM of {board.name}", needed=weights, available=ram,
+            hint="--weights flash leaves them where they are",
+        )  # fmt: skip
 
 
 def _describe(found: Plan, board: Board, name: str, source: str, options: Mapping[str, Any]) -> str:
