@@ -75,8 +75,7 @@ class _Problem:
 def lower_bound(buffers: Sequence[Buffer], overlays: Sequence[Overlay]) -> int:
     """Bytes that no placement can do without: the largest need of any one step.
 
-    At each step all live buffers are apart; where overlays are possible there, sources and
-    outputs may share, so the others' bytes plus the larger of both sides are needed.
+    At each step all live buffers are apart, but for what overlays let them share there.
     """
     by_name = {buffer.name: buffer for buffer in buffers}
     bound = 0
@@ -85,16 +84,28 @@ def lower_bound(buffers: Sequence[Buffer], overlays: Sequence[Overlay]) -> int:
         total = sum(b.size for b in live)
         names = {b.name for b in live}
         pairs = [p for p in overlays if p.source in names and p.output in names]
-        if len(pairs) == 1:
-            source, output = by_name[pairs[0].source], by_name[pairs[0].output]
-            joint = max(output.size, pairs[0].lag + source.size)
-            total -= max(0, source.size + output.size - joint)
-        elif pairs:
-            sources = sum(by_name[name].size for name in {p.source for p in pairs})
-            outputs = sum(by_name[name].size for name in {p.output for p in pairs})
-            total -= min(sources, outputs)
+        sizes = {name: by_name[name].size for pair in pairs for name in (pair.source, pair.output)}
+        lags = {(pair.source, pair.output): pair.lag for pair in pairs}
+        total -= shared_bytes(sizes, lags)
         bound = max(bound, total)
     return bound
+
+
+def shared_bytes(sizes: Mapping[str, int], lags: Mapping[tuple[str, str], int]) -> int:
+    """Bytes at most that dying sources and outputs born at that step have in common.
+
+    ``lags`` are by source and output. An output that starts ``lag`` bytes or more below a source
+    has at most ``size - lag`` bytes of it. Sources are apart from each other, and so are outputs:
+    no byte of any of them is shared twice.
+    """
+    by_source: dict[str, int] = {}
+    by_output: dict[str, int] = {}
+    for (source, output), lag in lags.items():
+        common = max(0, min(sizes[source], sizes[output] - lag))
+        by_source[source] = by_source.get(source, 0) + common
+        by_output[output] = by_output.get(output, 0) + common
+    sides = (sum(min(sizes[name], n) for name, n in s.items()) for s in (by_source, by_output))
+    return min(sides)
 
 
 def place(buffers: Sequence[Buffer], overlays: Sequence[Overlay]) -> Placement:
