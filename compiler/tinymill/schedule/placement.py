@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from itertools import permutations, product
+from math import factorial, prod
 
 from .plan import Buffer, Overlay, Placement
 
@@ -20,6 +22,8 @@ ALIGN = 4
 TRIES = 400
 SPLITS = 60
 """Varied ways to share buffers between two memories."""
+WAYS = 1000
+"""Ways to lay sources over outputs that are looked at one by one."""
 CHECKS = 1_500_000
 """Pairs looked at before an exact search gives up and the gap is reported instead."""
 
@@ -94,18 +98,32 @@ def lower_bound(buffers: Sequence[Buffer], overlays: Sequence[Overlay]) -> int:
 def shared_bytes(sizes: Mapping[str, int], lags: Mapping[tuple[str, str], int]) -> int:
     """Bytes at most that dying sources and outputs born at that step have in common.
 
-    ``lags`` are by source and output. An output that starts ``lag`` bytes or more below a source
-    has at most ``size - lag`` bytes of it. Sources are apart from each other, and so are outputs:
-    no byte of any of them is shared twice.
+    ``lags`` are by source and output. An output that overlaps a source holds the source's first
+    byte, as it starts ``lag`` bytes or more below it; so no second one does. Of the sources over
+    one output, each starts where the one below it ends, or higher.
     """
-    by_source: dict[str, int] = {}
-    by_output: dict[str, int] = {}
-    for (source, output), lag in lags.items():
-        common = max(0, min(sizes[source], sizes[output] - lag))
-        by_source[source] = by_source.get(source, 0) + common
-        by_output[output] = by_output.get(output, 0) + common
-    sides = (sum(min(sizes[name], n) for name, n in s.items()) for s in (by_source, by_output))
-    return min(sides)
+    sources: dict[str, list[str]] = {}
+    for source, output in lags:
+        sources.setdefault(source, []).append(output)
+
+    def over(output: str, order: Sequence[str]) -> int:
+        found = end = 0
+        for source in order:
+            start = max(end, lags[source, output])
+            found += max(0, min(sizes[source], sizes[output] - start))
+            end = start + sizes[source]
+        return found
+
+    most = 0
+    if prod(map(len, sources.values())) * factorial(len(sources)) > WAYS:
+        return sum(max(over(o, [s]) for o in outputs) for s, outputs in sources.items())
+    for chosen in product(*sources.values()):
+        total = 0
+        for output in set(chosen):
+            above = [s for s, o in zip(sources, chosen, strict=True) if o == output]
+            total += max(over(output, order) for order in permutations(above))
+        most = max(most, total)
+    return most
 
 
 def place(buffers: Sequence[Buffer], overlays: Sequence[Overlay]) -> Placement:

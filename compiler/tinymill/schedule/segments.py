@@ -250,6 +250,8 @@ class Candidates:
         sizes: dict[str, int] = {}
         lags: dict[tuple[str, str], int] = {}
         for source in self.live.dying(nodes, start):
+            if source == section.arriving:
+                continue
             for output in kept:
                 lag = section_lag(self.graph, section, source, output)
                 if lag is not None:
