@@ -273,7 +273,9 @@ def random_plan(planner: Planner, chance: random.Random, *, tiles: bool = False)
             if planner.candidates.section(start, choice) is not None:
                 break
         else:
-            return None
+            choice = Choice(1)
+            if planner.candidates.section(start, choice) is None:
+                return None
         choices.append(choice)
         start += choice.count
     return planner.realise(choices)
@@ -639,7 +641,7 @@ PUSH = """\
     NEED({name}_input(&context, 0) == NULL);
     for (size_t i = 0; i < sizeof pushes / sizeof *pushes; ++i) {{
       const int32_t count = pushes[i];
-      if (row == 0) {{
+      if (row == 0 && count > 0) {{
         NEED(fread(frame, {macro}_INPUT_ROW_BYTES, (size_t)all, stdin) == (size_t)all);
       }}
       const uint8_t *const next = frame + row * {macro}_INPUT_ROW_BYTES;
@@ -671,7 +673,8 @@ def call_of(program: Program) -> str:
     assert buffer is not None
     fields = {
         "name": program.name, "macro": program.name.upper(), "frames": FRAMES,
-        "kept": int(buffer.last == len(found.segments)),
+        # an output may have taken its place
+        "kept": int(buffer.last == len(found.segments) and buffer.values == ("x",)),
     }  # fmt: skip
     fields["write"] = WRITE.format(**fields)
     body = RUN
