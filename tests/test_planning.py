@@ -24,7 +24,7 @@ from tinymill.ops.conv import Conv2D
 from tinymill.ops.pool import MaxPool
 from tinymill.schedule import plan
 from tinymill.schedule.lifetimes import ALIGN
-from tinymill.schedule.placement import check, lower_bound, place
+from tinymill.schedule.placement import check, lower_bound, place, place_in_two
 from tinymill.schedule.plan import Buffer, Overlay, Placement, Plan
 
 PATIENT = settings(deadline=None, max_examples=100)
@@ -123,6 +123,23 @@ def test_check_finds_what_overlaps(problem: Problem, data: st.DataObject) -> Non
     else:
         with pytest.raises(AssertionError):
             check(buffers, overlays, Placement(offsets, peak, 0))
+
+
+@settings(deadline=None, max_examples=40)
+@given(problems(most=8, largest=100), st.integers(0, 300), st.none() | st.integers(0, 300))
+def test_two_memories_hold_what_one_does(problem: Problem, fast: int, slow: int | None) -> None:
+    """Buffers are apart, and none lies in both memories."""
+    buffers, overlays = problem
+    heat = {buffer.name: float(buffer.size % 7) for buffer in buffers}
+    found, boundary = place_in_two(buffers, overlays, fast, slow, heat)
+    check(buffers, overlays, found)
+    for a, b in itertools.combinations(buffers, 2):
+        assert apart(problem, dict(found.offsets), a, b)
+    for buffer in buffers:
+        start, end = found.offsets[buffer.name], found.offsets[buffer.name] + buffer.size
+        assert end <= fast or start >= boundary
+        assert start % buffer.align == 0
+        assert end <= found.peak
 
 
 # -- overlays -----------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
@@ -51,11 +52,13 @@ from tinymill.schedule import Choice, Plan, Planner, plan
 from tinymill.schedule.rehearsal import BrokenPlan, rehearse
 
 DSP = ("dsp",)
+# a failure in CI is reported as it was found: making it small takes minutes
+PHASES = (Phase.explicit, Phase.generate) if os.environ.get("CI") else tuple(Phase)
 MANY = settings(
-    deadline=None, max_examples=120,
+    deadline=None, max_examples=35, phases=PHASES,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )  # fmt: skip
-FEW = settings(MANY, max_examples=30)
+FEW = settings(MANY, max_examples=15)
 ROWS = (1, 2, 3, 4, 7)
 SCALE = 0.05
 
@@ -270,7 +273,9 @@ def random_plan(planner: Planner, chance: random.Random, *, tiles: bool = False)
             if planner.candidates.section(start, choice) is not None:
                 break
         else:
-            return None
+            choice = Choice(1)
+            if planner.candidates.section(start, choice) is None:
+                return None
         choices.append(choice)
         start += choice.count
     return planner.realise(choices)
@@ -406,16 +411,17 @@ def test_no_plan_is_smaller_than_its_candidates_need(
 # -- a rehearsal sees what is wrong --------------------------------------------------------------
 
 
-def chain(*, stream_input: bool = False) -> Plan:
-    """Three 3x3 convolutions that take turns, on a map of 12 rows."""
+def chain(sizes: Sequence[int] = (3, 3, 3), *, stream_input: bool = False) -> Plan:
+    """Three convolutions with square windows that take turns, on a map of 12 rows."""
     builder = GraphBuilder("chain")
     quant = Quant((SCALE,), (0,))
     builder.types["x"] = TensorType((1, 12, 4, 2), DType.INT8, quant)
     builder.inputs.append(Port("x", "x", (1, 12, 4, 2), (0, 1, 2, 3)))
     value = "x"
-    for name in "abc":
-        weights = np.arange(36, dtype=np.int8).reshape(2, 3, 3, 2)
-        op = Conv2D((1, 1), (1, 1), (1, 1, 1, 1), 1, None, FloatScale((0.01, 0.01)))
+    for name, size in zip("abc", sizes, strict=True):
+        weights = np.arange(4 * size * size, dtype=np.int8).reshape(2, size, size, 2)
+        pad = (size // 2,) * 4
+        op = Conv2D((1, 1), (1, 1), pad, 1, None, FloatScale((0.01, 0.01)))
         constant = builder.constant(weights, stem="w", quant=quant)
         (value,) = builder.add(op, [value, constant, ""], name=name, outputs=[name], quants=[quant])
     builder.outputs.append(Port(value, "y", builder.types[value].shape, (0, 1, 2, 3)))
@@ -441,8 +447,8 @@ def test_a_ring_one_row_too_small_is_seen() -> None:
     assert found.buffer_of("a").rows == 3  # type: ignore[union-attr]
     rehearse(found)
     wrong = (
-        r"segment 0, turn 7 \(row 2 of Conv2D 'b'\): reads row 1 of 'a', of which byte 0, at \d+, "
-        r"is lost: there is row 3 of 'a' by segment 0, turn 6 \(row 3 of Conv2D 'a'\)"
+        r"segment 0, turn 4 \(row 1 of Conv2D 'b'\): reads row 0 of 'a', of which byte 0, at \d+, "
+        r"is lost: there is row 2 of 'a' by segment 0, turn 3 \(row 2 of Conv2D 'a'\)"
     )
     with pytest.raises(BrokenPlan, match=wrong):
         rehearse(with_ring(found, "a", 2))
@@ -452,8 +458,9 @@ def test_a_ring_one_row_too_small_is_seen() -> None:
 
 
 def test_a_lag_four_bytes_too_small_is_seen() -> None:
-    """The output begins below the input by the least that its plan allows."""
-    found = chain()
+    """The output begins below the input by the least that its plan allows: a row is read until
+    the next one is computed, and the layers after it add nothing to that."""
+    found = chain((3, 1, 1))
     (overlay,) = found.overlays
     offsets = found.placement.offsets
     lag = offsets["x"] - offsets["c"]
@@ -473,17 +480,17 @@ def test_a_single_layer_too_near_its_input_is_seen() -> None:
     raise AssertionError("no overlay is used")
 
 
-@pytest.mark.parametrize("row", range(3))
+@pytest.mark.parametrize("row", (1, 5, 11))
 def test_a_turn_before_its_rows_came_is_seen(row: int) -> None:
+    """The turns that wait for ``row`` are made when the one before it is there."""
     found = chain(stream_input=True)
     rehearse(found)
     (segment,) = found.segments
     early = list(segment.arrivals)
-    place = early.index(segment.arrivals[-1] if row == 2 else 1 + row * 3)
-    early[place - 1] = early[place] if row != 1 else early[place - 1] + 3
-    early = [max(early[: i + 1]) for i in range(len(early))]
+    assert early[row - 1] < early[row]
+    early[row - 1] = early[row]
     wrong = replace(found, segments=(replace(segment, arrivals=tuple(early)),))
-    with pytest.raises(BrokenPlan, match=r"reads row \d+ of 'x', of which byte 0, .* is not there"):
+    with pytest.raises(BrokenPlan, match=rf"reads row {row} of 'x', of which byte 0, .* not there"):
         rehearse(wrong)
 
 
@@ -501,7 +508,7 @@ def test_turns_left_out_made_twice_or_out_of_order_are_seen() -> None:
         rehearse(by([*turns, turns[-1]]))
     rehearse(by([*turns, turns[-1]]), recompute=True)
     with pytest.raises(BrokenPlan, match="is not there yet"):
-        rehearse(by([turns[1], turns[0], *turns[2:]]))
+        rehearse(by([turns[0], turns[2], turns[1], *turns[3:]]))
     with pytest.raises(BrokenPlan, match="rows 11 to 12 of 12"):
         rehearse(by([*turns[:-1], replace(turns[-1], row1=13)]))
 
@@ -634,7 +641,7 @@ PUSH = """\
     NEED({name}_input(&context, 0) == NULL);
     for (size_t i = 0; i < sizeof pushes / sizeof *pushes; ++i) {{
       const int32_t count = pushes[i];
-      if (row == 0) {{
+      if (row == 0 && count > 0) {{
         NEED(fread(frame, {macro}_INPUT_ROW_BYTES, (size_t)all, stdin) == (size_t)all);
       }}
       const uint8_t *const next = frame + row * {macro}_INPUT_ROW_BYTES;
@@ -666,7 +673,8 @@ def call_of(program: Program) -> str:
     assert buffer is not None
     fields = {
         "name": program.name, "macro": program.name.upper(), "frames": FRAMES,
-        "kept": int(buffer.last == len(found.segments)),
+        # an output may have taken its place
+        "kept": int(buffer.last == len(found.segments) and buffer.values == ("x",)),
     }  # fmt: skip
     fields["write"] = WRITE.format(**fields)
     body = RUN

@@ -168,7 +168,8 @@ def overlays_of(
             if value in holder and holder[value].first == index and holder[value].rows is None
         }
         for source_value, source in dying.items():
-            if source.rows is not None:
+            # rows that come while the section runs lie where they would be written over
+            if source.rows is not None or source_value == section.arriving:
                 continue
             # read under one of its names only
             names = [v for v in dying if dying[v] is source]

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from itertools import permutations, product
+from math import factorial, prod
 
 from .plan import Buffer, Overlay, Placement
 
@@ -20,6 +22,8 @@ ALIGN = 4
 TRIES = 400
 SPLITS = 60
 """Varied ways to share buffers between two memories."""
+WAYS = 1000
+"""Ways to lay sources over outputs that are looked at one by one."""
 CHECKS = 1_500_000
 """Pairs looked at before an exact search gives up and the gap is reported instead."""
 
@@ -75,8 +79,7 @@ class _Problem:
 def lower_bound(buffers: Sequence[Buffer], overlays: Sequence[Overlay]) -> int:
     """Bytes that no placement can do without: the largest need of any one step.
 
-    At each step all live buffers are apart; where overlays are possible there, sources and
-    outputs may share, so the others' bytes plus the larger of both sides are needed.
+    At each step all live buffers are apart, but for what overlays let them share there.
     """
     by_name = {buffer.name: buffer for buffer in buffers}
     bound = 0
@@ -85,16 +88,42 @@ def lower_bound(buffers: Sequence[Buffer], overlays: Sequence[Overlay]) -> int:
         total = sum(b.size for b in live)
         names = {b.name for b in live}
         pairs = [p for p in overlays if p.source in names and p.output in names]
-        if len(pairs) == 1:
-            source, output = by_name[pairs[0].source], by_name[pairs[0].output]
-            joint = max(output.size, pairs[0].lag + source.size)
-            total -= max(0, source.size + output.size - joint)
-        elif pairs:
-            sources = sum(by_name[name].size for name in {p.source for p in pairs})
-            outputs = sum(by_name[name].size for name in {p.output for p in pairs})
-            total -= min(sources, outputs)
+        sizes = {name: by_name[name].size for pair in pairs for name in (pair.source, pair.output)}
+        lags = {(pair.source, pair.output): pair.lag for pair in pairs}
+        total -= shared_bytes(sizes, lags)
         bound = max(bound, total)
     return bound
+
+
+def shared_bytes(sizes: Mapping[str, int], lags: Mapping[tuple[str, str], int]) -> int:
+    """Bytes at most that dying sources and outputs born at that step have in common.
+
+    ``lags`` are by source and output. An output that overlaps a source holds the source's first
+    byte, as it starts ``lag`` bytes or more below it; so no second one does. Of the sources over
+    one output, each starts where the one below it ends, or higher.
+    """
+    sources: dict[str, list[str]] = {}
+    for source, output in lags:
+        sources.setdefault(source, []).append(output)
+
+    def over(output: str, order: Sequence[str]) -> int:
+        found = end = 0
+        for source in order:
+            start = max(end, lags[source, output])
+            found += max(0, min(sizes[source], sizes[output] - start))
+            end = start + sizes[source]
+        return found
+
+    most = 0
+    if prod(map(len, sources.values())) * factorial(len(sources)) > WAYS:
+        return sum(max(over(o, [s]) for o in outputs) for s, outputs in sources.items())
+    for chosen in product(*sources.values()):
+        total = 0
+        for output in set(chosen):
+            above = [s for s, o in zip(sources, chosen, strict=True) if o == output]
+            total += max(over(output, order) for order in permutations(above))
+        most = max(most, total)
+    return most
 
 
 def place(buffers: Sequence[Buffer], overlays: Sequence[Overlay]) -> Placement:

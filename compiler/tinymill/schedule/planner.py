@@ -139,8 +139,7 @@ class Planner:
         found = list(self._candidates(self.least.arena_bytes))
         for candidate in self._plain:
             if candidate.choice.rows:
-                tilings = self.candidates.tilings(candidate)
-                found += (c for c in tilings if not c.choice.across and c.need <= arena)
+                found += self.candidates.tilings(candidate, arena, across=False)
         found = ordered(found)
         budget = arena
         for _ in range(TRIES):
@@ -238,9 +237,7 @@ class Planner:
         tall = int(whole.arena_bytes * FRONT_STEP)
         for candidate in self._plain:
             if candidate.choice.rows:
-                for other in self.candidates.tilings(candidate):
-                    if other.choice.across and other.need <= tall:
-                        found.append(other)
+                found += self.candidates.tilings(candidate, tall, across=True)
         found = ordered(found)
         best = whole
         for budget in sorted({c.need for c in found}):

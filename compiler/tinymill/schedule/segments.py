@@ -15,6 +15,7 @@ from itertools import pairwise
 from ..ir import Node
 from .cost import SEGMENT, cost_of
 from .lifetimes import Section, row_bytes, section_lag
+from .placement import shared_bytes
 from .plan import Choice
 from .steps import Workshop
 from .streaming import Eager, Member, Stream, member_of
@@ -25,6 +26,8 @@ BATCHES = (1, 2, 4)
 LONGEST = 64
 """Nodes of a segment at most."""
 LAZY = (0, 1, 2)
+TILES = (2, 3, 4)
+"""Parts into which a map is cut each way that are tried."""
 WORK = 20_000
 """Segments looked at before only single layers are candidates any more."""
 
@@ -171,31 +174,35 @@ class Candidates:
         for cuts, size in ((choice.across, height), (choice.along, width)):
             if any(b <= a for a, b in pairwise((0, *cuts, size))):
                 return None
-        strips = strips_of(self.graph, members, choice.along)
+        strips = strips_of(self.workshop, members, choice.along)
         if strips is None:
             return None
         return Tiled(members, kept, choice.rows, choice.lazy, choice.across, strips)
 
-    def tilings(self, plain: Candidate, *, tiles: Sequence[int] = (2, 3, 4)) -> Iterator[Candidate]:
-        """The same nodes tile by tile, in equal strips (and as many cuts across)."""
+    def tilings(self, plain: Candidate, limit: int, *, across: bool) -> Iterator[Candidate]:
+        """The same nodes in equal strips, with as many cuts ``across``, as far as they need at
+        most ``limit`` bytes."""
+        nodes = self.workshop.nodes[plain.start : plain.end]
+        kept = self.live.kept(nodes, plain.start)
+        ends = self.live.live[plain.start] + sum(self.live.bytes[value] for value in kept)
+        if ends > limit or tuple(kept) != tuple(nodes[-1].outputs):
+            return
         section = self.section(plain.start, plain.choice)
         assert section is not None and isinstance(section.stream, Stream)
         members = section.stream.members
-        kept = self.live.kept([m.node for m in members], plain.start)
-        _, height, width, _ = self.graph.type(members[-1].node.outputs[0]).shape
-        for count in tiles:
+        _, height, width, _ = self.graph.type(kept[0]).shape
+        for count in TILES:
             along = tuple(width * i // count for i in range(1, count))
-            across = tuple(height * i // count for i in range(1, count))
-            for choice in (
-                Choice(plain.choice.count, 1, 0, (), along),
-                Choice(plain.choice.count, 1, 0, across, along),
-            ):
-                tiled = self._tiles(members, kept, choice)
-                if tiled is not None:
-                    yield self._tiled_candidate(plain.start, tiled, choice)
+            cuts = tuple(height * i // count for i in range(1, count)) if across else ()
+            choice = Choice(plain.choice.count, 1, 0, cuts, along)
+            tiled = self._tiles(members, kept, choice)
+            found = None if tiled is None else self._tiled_candidate(plain, tiled, choice)
+            if found is not None and found.need <= limit:
+                yield found
 
-    def _tiled_candidate(self, start: int, tiled: Tiled, choice: Choice) -> Candidate:
-        need = self.live.live[start] + sum(self.live.bytes[value] for value in tiled.kept)
+    def _tiled_candidate(self, plain: Candidate, tiled: Tiled, choice: Choice) -> Candidate | None:
+        """None where no kernel takes a strip."""
+        need = self.live.live[plain.start] + sum(self.live.bytes[value] for value in tiled.kept)
         for value, rows in tiled.rings.items():
             kind = self.graph.type(value)
             need += rows * tiled.widest(value) * kind.shape[3] * kind.dtype.size
@@ -209,10 +216,14 @@ class Candidates:
             part = sum(b - a for a, b in (strip.columns[value] for strip in tiled.strips)) / width
             calls = tiled.calls(index)
             cost += cost_of(step, calls) * part
-            rows = max(calls)
-            widest = tiled.widest(value) / width
-            scratch = max(scratch, int(self.workshop.scratch_bytes(member.node, rows) * widest))
-        return Candidate(start, start + choice.count, choice, need + scratch, round(cost))
+            for strip in tiled.strips:
+                found = self.workshop.strip_scratch(
+                    member.node, strip.columns, tiled.rings, tiled.most_rows[index]
+                )
+                if found is None:
+                    return None
+                scratch = max(scratch, found)
+        return Candidate(plain.start, plain.end, choice, need + scratch, round(cost))
 
     def whole(self, start: int) -> Candidate:
         """The node at ``start`` in one call."""
@@ -221,29 +232,32 @@ class Candidates:
         assert step is not None
         section = Section((step,))
         made = sum(self.live.bytes[value] for value in node.outputs)
-        saving = max(self._savings(section, start, [node]), default=0)
+        saving = self._shared(section, start, [node])
         if step.in_place and node.inputs[0] in self.live.dying([node], start):
             ends = (node.inputs[0], node.outputs[0])
-            saving = min(self.live.bytes[self._root(value)] for value in ends)
+            saving = max(saving, min(self.live.bytes[self._root(value)] for value in ends))
         need = self.live.live[start] + made + step.scratch_bytes - saving
         return Candidate(start, start + 1, WHOLE, need, cost_of(step, [step.height]))
 
     def _root(self, value: str) -> str:
         return self.graph.alias_roots.get(value, value)
 
-    def _savings(self, section: Section, start: int, nodes: Sequence[Node]) -> Iterator[int]:
-        """Bytes that each pair of a dying input and an output can share."""
+    def _shared(self, section: Section, start: int, nodes: Sequence[Node]) -> int:
+        """Bytes at most that dying inputs and outputs of a section can share."""
         kept = [v for node in nodes for v in node.outputs]
         if section.stream is not None:
             kept = list(section.stream.kept)
+        sizes: dict[str, int] = {}
+        lags: dict[tuple[str, str], int] = {}
         for source in self.live.dying(nodes, start):
             if source == section.arriving:
                 continue
             for output in kept:
                 lag = section_lag(self.graph, section, source, output)
                 if lag is not None:
-                    size, other = (self.live.bytes[self._root(v)] for v in (source, output))
-                    yield max(0, size + other - max(other, lag + size))
+                    lags[source, output] = lag
+                    sizes |= {v: self.live.bytes[self._root(v)] for v in (source, output)}
+        return shared_bytes(sizes, lags)
 
     def streamed_from(self, start: int, limit: int) -> Iterator[Candidate]:
         """Segments that begin at ``start`` and need at most ``limit`` bytes, in their plainest
@@ -315,7 +329,7 @@ class Candidates:
         step = self.workshop.step(nodes[0])
         assert step is not None
         section = Section((step,), stream, self.streamed if start == 0 else None)
-        saving = max(self._savings(section, start, nodes), default=0)
+        saving = self._shared(section, start, nodes)
         need = self._outside(start, stream) + rings + held + scratch - saving
         cost = SEGMENT
         for index, node in enumerate(nodes):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -34,6 +34,17 @@ class Reader:
         return cls(value, np.append(first, inputs), np.insert(last, 0, 0))
 
 
+@dataclass(frozen=True)
+class _Strip:
+    """What a node sees in a strip of columns: types, columns of padding at both sides, and for each
+    map the byte of its row where the strip begins and the distance between rows."""
+
+    types: Types
+    left: int
+    right: int
+    place: Mapping[str, tuple[int, int]]
+
+
 class Workshop:
     """Makes the steps of a graph for a core; each is made once."""
 
@@ -45,6 +56,9 @@ class Workshop:
         self._facts: dict[tuple[int, bool], tuple[CallFacts, Kernel] | None] = {}
         self._scratch: dict[tuple[int, int], int] = {}
         self._readers: dict[int, tuple[Reader, ...] | None] = {}
+        self._columns: dict[int, tuple[Reader, ...] | None] = {}
+        self._strip_scratch: dict[tuple[Any, ...], int | None] = {}
+        self._strips: dict[tuple[Any, ...], tuple[CallFacts, Kernel] | None] = {}
 
     @cached_property
     def nodes(self) -> tuple[Node, ...]:
@@ -124,10 +138,40 @@ class Workshop:
         ``columns`` are the columns [first, behind) that are held of each value that is one of
         ``inside``, or computed of an output. None where no kernel takes the strip so.
         """
+        strip = self._strip(node, columns, inside)
+        called = None if strip is None else self._strip_called(node, strip)
+        if strip is None or called is None:
+            return None
+        facts, kernel = called
+        facts = facts.banded(rows)
+        output = strip.types.output
+        return Step(
+            node, strip.types, facts.call, kernel.packed(facts), kernel, output.shape[1],
+            (0, output.shape[3]), kernel.scratch_bytes(facts), kernel.rows_at_once(facts),
+            kernel.defines(facts), False, kernel.pushed_bytes(facts), not _takes_rows(facts.call),
+            strip.place,
+        )  # fmt: skip
+
+    def strip_scratch(
+        self, node: Node, columns: Mapping[str, tuple[int, int]], inside: Collection[str], rows: int
+    ) -> int | None:
+        """The scratch of the step that ``strip_step`` makes; None where it makes none."""
+        seen = [(columns[v], v in inside) for v in (*node.inputs, *node.outputs) if v in columns]
+        key = id(node), rows, *seen
+        if key not in self._strip_scratch:
+            strip = self._strip(node, columns, inside)
+            called = None if strip is None else self._strip_called(node, strip)
+            found = None if called is None else called[1].scratch_bytes(called[0].banded(rows))
+            self._strip_scratch[key] = found
+        return self._strip_scratch[key]
+
+    def _strip(
+        self, node: Node, columns: Mapping[str, tuple[int, int]], inside: Collection[str]
+    ) -> _Strip | None:
+        """What ``node`` sees in a strip; None where it has no columns."""
         graph, types = self.graph, self.graph.node_types(node)
-        whole = self._called(node, by_rows=False)
         windows = node.op.column_windows(types)
-        if whole is None or windows is None:
+        if windows is None:
             return None
         first, behind = columns[node.outputs[0]]
         place: dict[str, tuple[int, int]] = {}
@@ -158,20 +202,31 @@ class Workshop:
         for name in node.outputs:
             held(name, first)
         outputs = tuple(_wide(kind, behind - first) for kind in types.outputs)
-        strip_types = Types(tuple(inputs), outputs)
-        op = node.op.strip(left, right)
+        return _Strip(Types(tuple(inputs), outputs), left, right, place)
+
+    def _strip_called(self, node: Node, strip: _Strip) -> tuple[CallFacts, Kernel] | None:
+        """The call of a strip and its kernel; None where no kernel takes it so."""
+        widths = [None if kind is None else kind.shape[2:3] for kind in strip.types.inputs]
+        key = id(node), strip.left, strip.right, strip.types.output.shape[2], *widths
+        if key not in self._strips:
+            self._strips[key] = self._choose_strip(node, strip)
+        return self._strips[key]
+
+    def _choose_strip(self, node: Node, strip: _Strip) -> tuple[CallFacts, Kernel] | None:
+        whole = self._called(node, by_rows=False)
+        if whole is None:
+            return None
         by_part = _takes_rows(whole[0].call)
-        asked = strip_types if by_part else row_types(node, strip_types)
+        asked = strip.types if by_part else row_types(node, strip.types)
+        op = node.op.strip(strip.left, strip.right)
         call = op.kernel(node.inputs, node.outputs, asked, self._constants(node))
         if call is None or _takes_rows(call) != by_part:
             return None
-        facts = CallFacts(call, {"optimize_time": int(self.optimize == "time")}).banded(rows)
-        kernel = choose(facts, self.features)
-        return Step(
-            node, strip_types, call, kernel.packed(facts), kernel, outputs[0].shape[1],
-            (0, outputs[0].shape[3]), kernel.scratch_bytes(facts), kernel.rows_at_once(facts),
-            kernel.defines(facts), False, kernel.pushed_bytes(facts), not by_part, place,
-        )  # fmt: skip
+        facts = CallFacts(call, {"optimize_time": int(self.optimize == "time")})
+        try:
+            return facts, choose(facts, self.features)
+        except UnsupportedOp:
+            return None
 
     def _constants(self, node: Node) -> list[np.ndarray | None]:
         graph = self.graph
@@ -186,6 +241,28 @@ class Workshop:
         if key not in self._readers:
             self._readers[key] = self._find_readers(node)
         return self._readers[key]
+
+    def column_readers(self, node: Node) -> tuple[Reader, ...] | None:
+        """What ``node``, which runs row by row, reads column by column; None where it can't be
+        computed in strips."""
+        key = id(node)
+        if key not in self._columns:
+            self._columns[key] = self._find_column_readers(node)
+        return self._columns[key]
+
+    def _find_column_readers(self, node: Node) -> tuple[Reader, ...] | None:
+        types = self.graph.node_types(node)
+        windows = node.op.column_windows(types)
+        if windows is None or len({kind.shape[2] for kind in types.outputs}) != 1:
+            return None
+        found = []
+        rows = {reader.value for reader in self.readers(node) or ()}
+        for name, window, kind in zip(node.inputs, windows, types.inputs, strict=True):
+            if (window is None) == (name in rows):
+                return None
+            if window is not None and kind is not None:
+                found.append(Reader.of(name, window, types.output.shape[2], kind.shape[2]))
+        return tuple(found)
 
     def _find_readers(self, node: Node) -> tuple[Reader, ...] | None:
         graph, types = self.graph, self.graph.node_types(node)

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
-from ..ir import Graph
 from .plan import Turn
-from .steps import Reader
+from .steps import Reader, Workshop
 from .streaming import Eager, Member, Stream
 
 Span = tuple[int, int]
@@ -104,12 +103,14 @@ def _read(reader: Reader, span: Span) -> Span:
     return low, max(low, int(reader.taken[behind]))
 
 
-def strips_of(graph: Graph, members: Sequence[Member], cuts: Sequence[int]) -> list[Strip] | None:
+def strips_of(
+    workshop: Workshop, members: Sequence[Member], cuts: Sequence[int]
+) -> list[Strip] | None:
     """The strips between ``cuts`` of the last member's output; None where a node has none."""
-    width = graph.type(members[-1].node.outputs[0]).shape[2]
+    width = workshop.graph.type(members[-1].node.outputs[0]).shape[2]
     readers: list[tuple[Reader, ...]] = []
     for member in members:
-        found = column_readers(graph, member)
+        found = workshop.column_readers(member.node)
         if found is None:
             return None
         readers.append(found)
@@ -129,20 +130,3 @@ def strips_of(graph: Graph, members: Sequence[Member], cuts: Sequence[int]) -> l
             return None
         strips.append(Strip(columns))
     return strips
-
-
-def column_readers(graph: Graph, member: Member) -> tuple[Reader, ...] | None:
-    """What a node reads column by column; None where it can't be computed in strips."""
-    node = member.node
-    types = graph.node_types(node)
-    windows = node.op.column_windows(types)
-    if windows is None or len({kind.shape[2] for kind in types.outputs}) != 1:
-        return None
-    found = []
-    rows = {reader.value for reader in member.readers}
-    for name, window, kind in zip(node.inputs, windows, types.inputs, strict=True):
-        if (window is None) == (name in rows):
-            return None
-        if window is not None and kind is not None:
-            found.append(Reader.of(name, window, types.output.shape[2], kind.shape[2]))
-    return tuple(found)
