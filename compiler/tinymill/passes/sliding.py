@@ -1,0 +1,477 @@
+"""A model whose input is a window over a stream becomes a step: new rows in, the outputs for the
+window with them out.
+
+When the window moves on by some rows, a row of a map that has touched no padding is the row that
+was computed for the window before, at another place. Such rows are kept in variables and moved
+(``Slide``); only the others that somebody reads are computed: new ones at the end, and those at
+both ends whose windows reach into padding. What reads a whole map (mean, dense) is computed
+anew. The numbers are those of the whole model, as every row is computed by the same sums.
+
+Rows are counted along the first axis that is not 1: axis 1 of a map, axis 2 where a model over
+time is a map of height 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Literal
+
+import numpy as np
+
+from ..errors import InvalidInput, TinymillError, UnsupportedOp
+from ..ir import POINT, Graph, GraphBuilder, Node, Port, TensorType, Window, verify
+from ..ops.concat import Concat
+from ..ops.reshape import Reshape
+from ..ops.slice import Slice
+from ..ops.slide import Slide, View
+
+Borders = Literal["kept", "anew"]
+"""Rows that are read at the beginning of a map only because others at the top padding read them:
+kept like all others, which takes a variable as long as the map, or computed anew each step."""
+BORDERS: tuple[Borders, ...] = ("kept", "anew")
+
+
+@dataclass(frozen=True)
+class Stepped:
+    """``graph`` takes ``rows`` new rows of a window of ``window`` rows; ``axis`` counts the rows
+    of its input in the source's layout."""
+
+    graph: Graph
+    rows: int
+    window: int
+    axis: int
+
+    @property
+    def filling(self) -> int:
+        """Steps until nothing is left of what the window held before."""
+        return -(-self.window // self.rows)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """How the rows of a value move: row y, for ``low`` <= y < ``high``, is what row y + ``shift``
+    was one step ago."""
+
+    axis: int
+    count: int
+    shift: int
+    low: int
+    high: int
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Rows [start, end) of a value, as one value of the new graph; ``variable`` if it lies in
+    one."""
+
+    start: int
+    end: int
+    name: str
+    variable: bool = False
+
+
+@dataclass(frozen=True)
+class _Need:
+    """Which rows of a value a step holds in a variable and which it computes.
+
+    Rows [begin, end) are in the variable, of which [low, high) stay from the step before; empty
+    where ``begin == end``.
+    """
+
+    computed: np.ndarray
+    begin: int = 0
+    low: int = 0
+    high: int = 0
+    end: int = 0
+
+    @property
+    def held(self) -> bool:
+        return self.end > self.begin
+
+
+def stepped(graph: Graph, rows: int, *, borders: Borders = "kept") -> Stepped:
+    """The step of ``rows`` rows of a model whose one input is the window.
+
+    Its variables hold nothing yet: ``Stepped.filling`` steps of any rows make them those of the
+    window. Raises ``InvalidInput`` where the window can't move so, and ``UnsupportedOp``, naming
+    the layer that is in the way, where a step would compute as much as the whole model.
+    """
+    return _Stepping(graph, rows, borders).result()
+
+
+class _Stepping:
+    def __init__(self, graph: Graph, step: int, borders: Borders) -> None:
+        if len(graph.inputs) != 1:
+            raise UnsupportedOp(f"{len(graph.inputs)} inputs, of which one would be a window")
+        if graph.variables:
+            raise UnsupportedOp(
+                "a model that keeps variables of its own is a step already",
+                at=next(iter(graph.variables)),
+            )
+        self.graph = graph
+        self.step = step
+        self.borders = borders
+        self.port = graph.inputs[0]
+        self.names = _window_names(graph)
+        self.input = self.names[-1]
+        self.obstacle: tuple[Node, str] | None = None
+        """The first node that is computed whole though rows of its inputs stay."""
+        self.rows: dict[str, _Rows] = {self.input: self._input_rows()}
+        self.windows: dict[int, tuple[Window | None, ...]] = {}
+        """Of the nodes that are computed in part, by id."""
+        for node in graph.nodes:
+            self._follow(node)
+        self.needs: dict[str, _Need] = {}
+        self.runs: dict[int, list[tuple[int, int]]] = {}
+        """Rows of their outputs that the nodes compute, by id."""
+        self._decide()
+        self.builder = GraphBuilder(graph.name)
+        self.pieces: dict[str, list[_Run]] = {}
+
+    def _input_rows(self) -> _Rows:
+        kind = self.graph.type(self.input)
+        axis = next((a for a, n in enumerate(kind.shape) if n != 1), kind.rank)
+        if axis >= kind.rank - 1:
+            raise UnsupportedOp(f"an input of shape {list(kind.shape)} is no window of rows",
+                                at=self.port.name)  # fmt: skip
+        count = kind.shape[axis]
+        if not 0 < self.step < count:
+            raise InvalidInput(
+                f"a step of {self.step} rows; the window has {count}",
+                at=self.port.name, hint=f"1 to {count - 1} rows are possible",
+            )  # fmt: skip
+        return _Rows(axis, count, self.step, 0, count - self.step)
+
+    # -- which rows stay ------------------------------------------------------------------
+
+    def _follow(self, node: Node) -> None:
+        """Finds how the rows of a node's outputs move."""
+        if not any(value in self.rows for value in node.inputs):
+            return
+        found = self._moving(node)
+        if isinstance(found, str):
+            if self.obstacle is None:
+                self.obstacle = node, found
+            return
+        rows, windows = found
+        self.windows[id(node)] = windows
+        self.rows |= dict.fromkeys(node.outputs, rows)
+
+    def _moving(self, node: Node) -> tuple[_Rows, tuple[Window | None, ...]] | str:
+        """The rows of the outputs and the windows along them; else why they don't move."""
+        types = self.graph.node_types(node)
+        known = [self.rows[value] for value in node.inputs if value in self.rows]
+        if isinstance(node.op, Reshape):
+            return self._reshaped(known[0], types.output)
+        axis = known[0].axis
+        if any(rows.axis != axis for rows in known):
+            return "joins rows along different axes"
+        rank = types.outputs[0].rank if types.outputs else 0
+        for kind in types.outputs:
+            if kind.rank != rank or rank <= axis or prod(kind.shape[:axis]) != 1:
+                return "has an output without such rows"
+        if len({kind.shape[axis] for kind in types.outputs}) != 1:
+            return "has outputs of different heights"
+        windows = node.op.along(types, axis)
+        counts = [types.outputs[0].shape[axis]]
+        low, high = 0, counts[0]
+        shifts = set()
+        for value, kind, window in zip(node.inputs, types.inputs, windows, strict=True):
+            rows = self.rows.get(value)
+            if rows is None:
+                if window is not None and value:
+                    return "reads rows that don't move with the window"
+                if value and not self.graph.is_constant(value):
+                    return "reads a value that a step makes anew"
+                continue
+            assert kind is not None
+            if window is None or kind.rank != rank:
+                return "reads all rows"
+            if rows.shift % window.stride:
+                return f"{rows.shift} rows are no multiple of its stride of {window.stride}"
+            shifts.add(rows.shift // window.stride)
+            reach = (window.kernel - 1) * window.dilation
+            low = max(low, -(-(rows.low + window.pad) // window.stride))
+            high = min(high, (rows.high - 1 + window.pad - reach) // window.stride + 1)
+        if len(shifts) != 1:
+            return "joins rows that move at different paces"
+        shift = shifts.pop()
+        found = _Rows(axis, counts[0], shift, low, min(high, counts[0] - shift))
+        if found.high <= found.low:
+            return "has no row that stays for another step"
+        if not self._may_be_cut(node, found, windows):
+            return "can't be computed for a part of its rows"
+        return found, windows
+
+    def _reshaped(
+        self, rows: _Rows, kind: TensorType
+    ) -> tuple[_Rows, tuple[Window | None, ...]] | str:
+        axis = next((a for a, n in enumerate(kind.shape) if n != 1), kind.rank)
+        if axis == kind.rank or kind.shape[axis] != rows.count:
+            return "gives its rows another shape"
+        return replace(rows, axis=axis), (POINT,)
+
+    def _may_be_cut(self, node: Node, rows: _Rows, windows: Sequence[Window | None]) -> bool:
+        """Whether the op takes a single row of those that stay."""
+        types = self.graph.node_types(node)
+        kinds = list(types.inputs)
+        for index, (value, window) in enumerate(zip(node.inputs, windows, strict=True)):
+            kind = kinds[index]
+            if window is not None and kind is not None:
+                start, end, _, _ = _reach(window, rows.low, rows.low + 1, self.rows[value].count)
+                kinds[index] = _sized(kind, rows.axis, end - start)
+        try:
+            found = node.op.cut(rows.axis, 1, 0, 0).infer(kinds)
+        except TinymillError:
+            return False
+        wanted = [_sized(kind, rows.axis, 1).shape for kind in types.outputs]
+        return [kind.shape for kind in found] == wanted
+
+    # -- which rows are needed ------------------------------------------------------------
+
+    def _decide(self) -> None:
+        """From the last node to the first: the rows that are read, held and computed."""
+        read = {value: np.zeros(rows.count, bool) for value, rows in self.rows.items()}
+        for port in self.graph.outputs:
+            if port.value in read:
+                read[port.value][:] = True
+        for node in reversed(self.graph.nodes):
+            windows = self.windows.get(id(node))
+            if windows is None:
+                for value in node.inputs:
+                    if value in read:
+                        read[value][:] = True
+                continue
+            computed = np.zeros(self.rows[node.outputs[0]].count, bool)
+            for value in node.outputs:
+                self.needs[value] = self._divided(self.rows[value], read[value])
+                computed |= self.needs[value].computed
+            runs = _runs(computed)
+            for value, window in zip(node.inputs, windows, strict=True):
+                if window is not None:
+                    runs = [_widened(run, window, self.rows[value].count) for run in runs]
+            self.runs[id(node)] = runs = _runs(_mask(runs, len(computed)))
+            for value, window in zip(node.inputs, windows, strict=True):
+                if window is None:
+                    continue
+                for first, last in runs:
+                    start, end, _, _ = _reach(window, first, last, len(read[value]))
+                    read[value][start:end] = True
+        rows = self.rows[self.input]
+        borders, self.borders = self.borders, "kept"  # there is nothing to compute an input from
+        self.needs[self.input] = self._divided(rows, read[self.input])
+        self.borders = borders
+
+    def _divided(self, rows: _Rows, read: np.ndarray) -> _Need:
+        stays = np.zeros(rows.count, bool)
+        stays[rows.low : rows.high] = True
+        held = read & stays
+        if self.borders == "anew":
+            held &= _mask(_runs(read)[-1:], rows.count)
+        computed = read & ~held
+        if not held.any():
+            return _Need(computed)
+        # a row that stays was one of the rows behind it before, up to those just computed
+        low = int(np.argmax(held))
+        end = max(rows.high + rows.shift, int(np.flatnonzero(read)[-1]) + 1)
+        computed[low:end] = False
+        computed[rows.high : end] = True
+        begin = low
+        while begin and computed[begin - 1]:
+            begin -= 1
+        return _Need(computed, begin, low, rows.high, end)
+
+    # -- the new graph --------------------------------------------------------------------
+
+    def result(self) -> Stepped:
+        graph, builder = self.graph, self.builder
+        builder.constants = dict(graph.constants)
+        builder.types = dict(graph.types)
+        rows = self.rows[self.input]
+        new = builder.fresh(f"{self.port.value} step")
+        kind = builder.types[new] = _sized(graph.type(self.input), rows.axis, rows.shift)
+        self.pieces[self.input] = [_Run(rows.high, rows.count, new)]
+        axis, shape = self._source_shape()
+        builder.inputs = [Port(new, self.port.name, shape, self.port.order)]
+        assert prod(shape) == kind.count
+        self._hold(self.input, self.port.name)
+        for node in graph.nodes:
+            if id(node) in self.windows:
+                self._add_parts(node)
+            elif not set(node.outputs) & set(self.names):
+                inputs = tuple(
+                    self._rows_of(v, 0, self.rows[v].count) if v in self.rows else v
+                    for v in node.inputs
+                )
+                builder.nodes.append(replace(node, inputs=inputs))
+        builder.outputs = [
+            replace(port, value=self._rows_of(port.value, 0, self.rows[port.value].count))
+            if port.value in self.rows
+            else port
+            for port in graph.outputs
+        ]
+        found = builder.finish()
+        verify(found)
+        self._check_gain(found)
+        return Stepped(found, self.step, rows.count, axis)
+
+    def _source_shape(self) -> tuple[int, tuple[int, ...]]:
+        """The axis of the source's input that counts rows, and its shape for a step."""
+        rows = self.rows[self.input]
+        shape = list(self.port.shape)
+        axis = next(a for a in self.port.order if shape[a] != 1)
+        if shape[axis] % rows.count:
+            raise UnsupportedOp(
+                f"an input of shape {shape} that is read as rows of "
+                f"{list(self.graph.type(self.input).shape)}", at=self.port.name,
+            )  # fmt: skip
+        shape[axis] = shape[axis] // rows.count * self.step
+        return axis, tuple(shape)
+
+    def _add_parts(self, node: Node) -> None:
+        """The node for each run of rows that a step computes."""
+        windows, builder = self.windows[id(node)], self.builder
+        axis = self.rows[node.outputs[0]].axis
+        for first, last in self.runs[id(node)]:
+            inputs = list(node.inputs)
+            before = after = 0
+            for index, (value, window) in enumerate(zip(node.inputs, windows, strict=True)):
+                if window is not None:
+                    reach = _reach(window, first, last, self.rows[value].count)
+                    inputs[index] = self._rows_of(value, *reach[:2])
+                    before, after = max(before, reach[2]), max(after, reach[3])
+            if isinstance(node.op, Reshape):
+                op = Reshape(_sized(self.graph.type(node.outputs[0]), axis, last - first).shape)
+            else:
+                op = node.op.cut(axis, last - first, before, after)
+            quants = [self.graph.type(value).quant for value in node.outputs]
+            names = builder.add(op, inputs, name=node.name, quants=quants)
+            for value, name in zip(node.outputs, names, strict=True):
+                assert builder.types[name].shape[axis] == last - first
+                self.pieces.setdefault(value, []).append(_Run(first, last, name))
+        for value in node.outputs:
+            self._hold(value, node.name)
+
+    def _hold(self, value: str, name: str) -> None:
+        """Moves the rows of ``value`` that stay and puts the computed ones beside them."""
+        need, rows = self.needs[value], self.rows[value]
+        if not need.held:
+            return
+        builder = self.builder
+        kind = _sized(self.graph.type(value), rows.axis, need.end - need.begin)
+        variable = builder.fresh(f"{value} window")
+        builder.types[variable] = kind
+        builder.variables[variable] = np.zeros(kind.shape, kind.dtype.numpy)
+        inputs = [variable, self._rows_of(value, need.high, need.end)]
+        if need.begin < need.low:
+            inputs.append(self._rows_of(value, need.begin, need.low))
+        builder.add(Slide(rows.axis, rows.shift), inputs, name=name)
+        self.pieces.setdefault(value, []).insert(0, _Run(need.begin, need.end, variable, True))
+
+    def _rows_of(self, value: str, start: int, end: int) -> str:
+        """The value of the new graph that is rows [start, end) of ``value``."""
+        if value not in self.rows:
+            return value
+        pieces = self.pieces[value]
+        for run in pieces:
+            if (run.start, run.end) == (start, end):
+                return run.name
+        axis = self.rows[value].axis
+        builder = self.builder
+        quant = self.graph.type(value).quant
+        for run in pieces:
+            if run.start <= start and end <= run.end:
+                shape = builder.types[run.name].shape
+                op: View | Slice = View(axis, start - run.start, end - start)
+                if not run.variable:
+                    begin = [0] * len(shape)
+                    begin[axis] = start - run.start
+                    size = (*shape[:axis], end - start, *shape[axis + 1 :])
+                    op = Slice(tuple(begin), size, (1,) * len(shape))
+                (name,) = builder.add(op, [run.name], name=value, quants=[quant])
+                pieces.append(_Run(start, end, name))
+                return name
+        parts = []
+        place = start
+        while place < end:
+            run = max(
+                (r for r in pieces if r.start <= place < r.end), key=lambda r: min(r.end, end)
+            )
+            parts.append(self._rows_of(value, place, min(run.end, end)))
+            place = min(run.end, end)
+        (name,) = builder.add(Concat(axis), parts, name=value, quants=[quant])
+        pieces.append(_Run(start, end, name))
+        return name
+
+    def _check_gain(self, found: Graph) -> None:
+        """Raises ``UnsupportedOp`` where a step computes no less than the whole model."""
+        if _work(found) < _work(self.graph):
+            return
+        at, reason = None, "no layer has rows that stay"
+        if self.obstacle is not None:
+            node, reason = self.obstacle
+            at = f"{node.op.name} '{node.name}'"
+        raise UnsupportedOp(
+            f"a step of {self.step} rows computes as much as the whole window: {reason}", at=at
+        )
+
+
+def _window_names(graph: Graph) -> list[str]:
+    """The input and, where it is flat and reshaped before it is read, the map that it becomes."""
+    names = [graph.inputs[0].value]
+    while graph.type(names[-1]).rank < 3:
+        reader = graph.only_reader(names[-1])
+        if reader is None or not isinstance(reader.op, Reshape):
+            break
+        names.append(reader.outputs[0])
+    return names
+
+
+def _reach(window: Window, first: int, last: int, count: int) -> tuple[int, int, int, int]:
+    """The input rows [start, end) that output rows [first, last) read, and the rows of padding
+    before and behind them."""
+    start = first * window.stride - window.pad
+    end = (last - 1) * window.stride - window.pad + (window.kernel - 1) * window.dilation + 1
+    inside = max(start, 0), min(end, count)
+    return *inside, inside[0] - start, end - inside[1]
+
+
+def _widened(run: tuple[int, int], window: Window, count: int) -> tuple[int, int]:
+    """The run, made longer where all that it reads is padding."""
+    first, last = run
+    while _reach(window, first, last, count)[0] >= count:
+        first -= 1
+    while _reach(window, first, last, count)[1] <= 0:
+        last += 1
+    return first, last
+
+
+def _sized(kind: TensorType, axis: int, size: int) -> TensorType:
+    return kind.with_shape((*kind.shape[:axis], size, *kind.shape[axis + 1 :]))
+
+
+def _mask(runs: Sequence[tuple[int, int]], count: int) -> np.ndarray:
+    found = np.zeros(count, bool)
+    for first, last in runs:
+        found[first:last] = True
+    return found
+
+
+def _runs(rows: np.ndarray) -> list[tuple[int, int]]:
+    """The stretches of rows that are set, each [first, last)."""
+    edges = np.flatnonzero(np.diff(rows.astype(np.int8), prepend=0, append=0))
+    return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+
+
+def _work(graph: Graph) -> int:
+    """Multiply-accumulates, and for what has none the elements of its outputs."""
+    total = 0
+    for node in graph.nodes:
+        types = graph.node_types(node)
+        if node.op.alias(types) is None:
+            total += node.op.macs(types) or sum(kind.count for kind in types.outputs)
+    return total
+
+
