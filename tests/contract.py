@@ -40,7 +40,7 @@ def example_graph(example: Example, name: str) -> Graph:
         builder.types[value] = kind
         if index in example.constants:
             builder.constants[value] = example.constants[index]
-        elif index in (*example.op.mutates, *example.op.of_variables):
+        elif index in example.op.mutates:
             builder.variables[value] = np.zeros(kind.shape, kind.dtype.numpy)
         else:
             builder.inputs.append(Port(value, value, kind.shape, tuple(range(kind.rank))))

@@ -10,7 +10,19 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidModel, UnsupportedOp
-from ..ir import DType, Example, Flat, KernelCall, Op, Operand, Param, Reading, TensorType, Types, Window
+from ..ir import (
+    DType,
+    Example,
+    Flat,
+    KernelCall,
+    Op,
+    Operand,
+    Param,
+    Reading,
+    TensorType,
+    Types,
+    Window,
+)
 from .lookup import as_table
 from .registry import from_onnx, from_tflite
 from .reshape import Reshape

@@ -9,7 +9,19 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidModel
-from ..ir import DType, Example, Flat, KernelCall, Op, Param, Quant, Reading, TensorType, Types, Window
+from ..ir import (
+    DType,
+    Example,
+    Flat,
+    KernelCall,
+    Op,
+    Param,
+    Quant,
+    Reading,
+    TensorType,
+    Types,
+    Window,
+)
 from .moving import RANK
 from .registry import from_onnx, from_tflite
 from .rows import same_places, same_rows

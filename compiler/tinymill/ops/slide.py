@@ -36,7 +36,8 @@ class Slide(Op):
             raise InvalidModel(f"{variable} moved by {self.shift} for {last}")
         for kind in (last, first):
             if kind is not None and (
-                kind.dtype is not variable.dtype or _row(kind, self.axis) != _row(variable, self.axis)
+                kind.dtype is not variable.dtype
+                or _row(kind, self.axis) != _row(variable, self.axis)
             ):
                 raise InvalidModel(f"rows of {variable} and of {kind} differ")
         return ()
@@ -138,11 +139,6 @@ class View(Op):
         constants: Sequence[np.ndarray | None],
     ) -> KernelCall | None:
         return None
-
-    @classmethod
-    def examples(cls) -> Iterator[Example]:
-        x = TensorType((1, 6, 2, 3), DType.INT8)
-        yield Example(cls(1, 2, 3), Types((x,), (TensorType((1, 3, 2, 3), DType.INT8),)))
 
 
 def check_rows(kind: TensorType, axis: int) -> None:

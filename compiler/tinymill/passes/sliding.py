@@ -21,7 +21,7 @@ from typing import Literal
 import numpy as np
 
 from ..errors import InvalidInput, TinymillError, UnsupportedOp
-from ..ir import POINT, Graph, GraphBuilder, Node, Port, TensorType, Window, verify
+from ..ir import POINT, Graph, GraphBuilder, Node, Op, Port, TensorType, Window, verify
 from ..ops.concat import Concat
 from ..ops.reshape import Reshape
 from ..ops.slice import Slice
@@ -216,12 +216,12 @@ class _Stepping:
     def _may_be_cut(self, node: Node, rows: _Rows, windows: Sequence[Window | None]) -> bool:
         """Whether the op takes a single row of those that stay."""
         types = self.graph.node_types(node)
-        kinds = list(types.inputs)
+        kinds: list[TensorType | None] = list(types.inputs)
         for index, (value, window) in enumerate(zip(node.inputs, windows, strict=True)):
-            kind = kinds[index]
-            if window is not None and kind is not None:
+            given = types.inputs[index]
+            if window is not None and given is not None:
                 start, end, _, _ = _reach(window, rows.low, rows.low + 1, self.rows[value].count)
-                kinds[index] = _sized(kind, rows.axis, end - start)
+                kinds[index] = _sized(given, rows.axis, end - start)
         try:
             found = node.op.cut(rows.axis, 1, 0, 0).infer(kinds)
         except TinymillError:
@@ -334,7 +334,10 @@ class _Stepping:
         """The node for each run of rows that a step computes."""
         windows, builder = self.windows[id(node)], self.builder
         axis = self.rows[node.outputs[0]].axis
-        for first, last in self.runs[id(node)]:
+        runs = self.runs[id(node)]
+        for first, last in runs:
+            # parts of one layer are told apart by their rows
+            name = node.name if len(runs) == 1 else f"{node.name} rows {first} to {last - 1}"
             inputs = list(node.inputs)
             before = after = 0
             for index, (value, window) in enumerate(zip(node.inputs, windows, strict=True)):
@@ -342,15 +345,16 @@ class _Stepping:
                     reach = _reach(window, first, last, self.rows[value].count)
                     inputs[index] = self._rows_of(value, *reach[:2])
                     before, after = max(before, reach[2]), max(after, reach[3])
+            op: Op
             if isinstance(node.op, Reshape):
                 op = Reshape(_sized(self.graph.type(node.outputs[0]), axis, last - first).shape)
             else:
                 op = node.op.cut(axis, last - first, before, after)
             quants = [self.graph.type(value).quant for value in node.outputs]
-            names = builder.add(op, inputs, name=node.name, quants=quants)
-            for value, name in zip(node.outputs, names, strict=True):
-                assert builder.types[name].shape[axis] == last - first
-                self.pieces.setdefault(value, []).append(_Run(first, last, name))
+            made = builder.add(op, inputs, name=name, quants=quants)
+            for value, part in zip(node.outputs, made, strict=True):
+                assert builder.types[part].shape[axis] == last - first
+                self.pieces.setdefault(value, []).append(_Run(first, last, part))
         for value in node.outputs:
             self._hold(value, node.name)
 
@@ -473,5 +477,3 @@ def _work(graph: Graph) -> int:
         if node.op.alias(types) is None:
             total += node.op.macs(types) or sum(kind.count for kind in types.outputs)
     return total
-
-
