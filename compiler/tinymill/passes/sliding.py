@@ -21,7 +21,7 @@ from typing import Literal
 import numpy as np
 
 from ..errors import InvalidInput, TinymillError, UnsupportedOp
-from ..ir import POINT, Graph, GraphBuilder, Node, Op, Port, TensorType, Window, verify
+from ..ir import Graph, GraphBuilder, Node, Port, TensorType, Window, verify
 from ..ops.concat import Concat
 from ..ops.reshape import Reshape
 from ..ops.slice import Slice
@@ -52,7 +52,7 @@ class Stepped:
 @dataclass(frozen=True)
 class _Rows:
     """How the rows of a value move: row y, for ``low`` <= y < ``high``, is what row y + ``shift``
-    was one step ago."""
+    was one step ago; where low is not below high, all rows are new each step."""
 
     axis: int
     count: int
@@ -119,6 +119,8 @@ class _Stepping:
         self.obstacle: tuple[Node, str] | None = None
         """The first node that is computed whole though rows of its inputs stay."""
         self.rows: dict[str, _Rows] = {self.input: self._input_rows()}
+        self.reshaped: dict[str, str] = {}
+        """Values that are others whose rows have another shape."""
         self.windows: dict[int, tuple[Window | None, ...]] = {}
         """Of the nodes that are computed in part, by id."""
         for node in graph.nodes:
@@ -150,73 +152,96 @@ class _Stepping:
         """Finds how the rows of a node's outputs move."""
         if not any(value in self.rows for value in node.inputs):
             return
-        found = self._moving(node)
-        if isinstance(found, str):
-            if self.obstacle is None:
-                self.obstacle = node, found
+        if isinstance(node.op, Reshape):
+            rows = self._reshaped(node)
+            if rows is not None:
+                self.rows[node.outputs[0]] = rows
+                self.reshaped[node.outputs[0]] = node.inputs[0]
+                return
+        windows = self._windows(node)
+        if windows is None:
+            self._hinders(node, "reads all rows")
             return
-        rows, windows = found
+        rows = self._moving(node, windows)
+        if not self._may_be_cut(node, rows, windows):
+            self._hinders(node, "can't be computed for a part of its rows")
+            return
         self.windows[id(node)] = windows
         self.rows |= dict.fromkeys(node.outputs, rows)
 
-    def _moving(self, node: Node) -> tuple[_Rows, tuple[Window | None, ...]] | str:
-        """The rows of the outputs and the windows along them; else why they don't move."""
+    def _hinders(self, node: Node, reason: str) -> None:
+        if self.obstacle is None:
+            self.obstacle = node, reason
+
+    def _reshaped(self, node: Node) -> _Rows | None:
+        """Where only what a row is has another shape: the rows of the output."""
+        rows, kind = self.rows[node.inputs[0]], self.graph.type(node.outputs[0])
+        axis = next((a for a, n in enumerate(kind.shape) if n != 1), kind.rank)
+        if axis == kind.rank or kind.shape[axis] != rows.count:
+            return None
+        return replace(rows, axis=axis)
+
+    def _windows(self, node: Node) -> tuple[Window | None, ...] | None:
+        """The windows along the rows with which all inputs that have rows are read; None where
+        one is read whole, or rows are joined that are none of the window's."""
         types = self.graph.node_types(node)
-        known = [self.rows[value] for value in node.inputs if value in self.rows]
-        if isinstance(node.op, Reshape):
-            return self._reshaped(known[0], types.output)
-        axis = known[0].axis
-        if any(rows.axis != axis for rows in known):
-            return "joins rows along different axes"
-        rank = types.outputs[0].rank if types.outputs else 0
-        for kind in types.outputs:
-            if kind.rank != rank or rank <= axis or prod(kind.shape[:axis]) != 1:
-                return "has an output without such rows"
-        if len({kind.shape[axis] for kind in types.outputs}) != 1:
-            return "has outputs of different heights"
+        axis = next(self.rows[value].axis for value in node.inputs if value in self.rows)
+        kinds = types.outputs
+        if not kinds or len({(kind.rank, kind.shape[axis : axis + 1]) for kind in kinds}) != 1:
+            return None
+        if kinds[0].rank <= axis or any(prod(kind.shape[:axis]) != 1 for kind in kinds):
+            return None
         windows = node.op.along(types, axis)
-        counts = [types.outputs[0].shape[axis]]
-        low, high = 0, counts[0]
-        shifts = set()
         for value, kind, window in zip(node.inputs, types.inputs, windows, strict=True):
             rows = self.rows.get(value)
-            if rows is None:
-                if window is not None and value:
-                    return "reads rows that don't move with the window"
-                if value and not self.graph.is_constant(value):
-                    return "reads a value that a step makes anew"
-                continue
-            assert kind is not None
-            if window is None or kind.rank != rank:
-                return "reads all rows"
+            if (window is not None) != (rows is not None):
+                return None
+            rank = 0 if kind is None else kind.rank
+            if rows is not None and (rows.axis, rank) != (axis, kinds[0].rank):
+                return None
+        return windows
+
+    def _moving(self, node: Node, windows: Sequence[Window | None]) -> _Rows:
+        """The rows of the outputs; none of them stay where a stride or another value is in the
+        way, and the first such place is remembered."""
+        readings = [
+            (self.rows[value], window)
+            for value, window in zip(node.inputs, windows, strict=True)
+            if window is not None
+        ]
+        axis = readings[0][0].axis
+        count = self.graph.type(node.outputs[0]).shape[axis]
+        still = _Rows(axis, count, 1, 0, 0)
+        if any(rows.high <= rows.low for rows, _ in readings):
+            return still
+        for value, window in zip(node.inputs, windows, strict=True):
+            if value and window is None and not self.graph.is_constant(value):
+                self._hinders(node, "reads a value that a step makes anew")
+                return still
+        for rows, window in readings:
             if rows.shift % window.stride:
-                return f"{rows.shift} rows are no multiple of its stride of {window.stride}"
-            shifts.add(rows.shift // window.stride)
+                reason = f"{rows.shift} rows are no multiple of its stride of {window.stride}"
+                self._hinders(node, reason)
+                return still
+        shifts = {rows.shift // window.stride for rows, window in readings}
+        if len(shifts) != 1:
+            self._hinders(node, "joins rows that move at different paces")
+            return still
+        shift = shifts.pop()
+        low, high = 0, count - shift
+        for rows, window in readings:
             reach = (window.kernel - 1) * window.dilation
             low = max(low, -(-(rows.low + window.pad) // window.stride))
             high = min(high, (rows.high - 1 + window.pad - reach) // window.stride + 1)
-        if len(shifts) != 1:
-            return "joins rows that move at different paces"
-        shift = shifts.pop()
-        found = _Rows(axis, counts[0], shift, low, min(high, counts[0] - shift))
-        if found.high <= found.low:
-            return "has no row that stays for another step"
-        if not self._may_be_cut(node, found, windows):
-            return "can't be computed for a part of its rows"
-        return found, windows
-
-    def _reshaped(
-        self, rows: _Rows, kind: TensorType
-    ) -> tuple[_Rows, tuple[Window | None, ...]] | str:
-        axis = next((a for a, n in enumerate(kind.shape) if n != 1), kind.rank)
-        if axis == kind.rank or kind.shape[axis] != rows.count:
-            return "gives its rows another shape"
-        return replace(rows, axis=axis), (POINT,)
+        if high <= low:
+            self._hinders(node, "has no row that stays for another step")
+            return still
+        return _Rows(axis, count, shift, low, high)
 
     def _may_be_cut(self, node: Node, rows: _Rows, windows: Sequence[Window | None]) -> bool:
         """Whether the op takes a single row of those that stay."""
         types = self.graph.node_types(node)
-        kinds: list[TensorType | None] = list(types.inputs)
+        kinds = list(types.inputs)
         for index, (value, window) in enumerate(zip(node.inputs, windows, strict=True)):
             given = types.inputs[index]
             if window is not None and given is not None:
@@ -239,6 +264,9 @@ class _Stepping:
                 read[port.value][:] = True
         for node in reversed(self.graph.nodes):
             windows = self.windows.get(id(node))
+            if node.outputs[:1] and node.outputs[0] in self.reshaped:
+                read[node.inputs[0]] |= read[node.outputs[0]]
+                continue
             if windows is None:
                 for value in node.inputs:
                     if value in read:
@@ -300,7 +328,7 @@ class _Stepping:
         for node in graph.nodes:
             if id(node) in self.windows:
                 self._add_parts(node)
-            elif not set(node.outputs) & set(self.names):
+            elif not set(node.outputs) & {*self.names, *self.reshaped}:
                 inputs = tuple(
                     self._rows_of(v, 0, self.rows[v].count) if v in self.rows else v
                     for v in node.inputs
@@ -345,11 +373,7 @@ class _Stepping:
                     reach = _reach(window, first, last, self.rows[value].count)
                     inputs[index] = self._rows_of(value, *reach[:2])
                     before, after = max(before, reach[2]), max(after, reach[3])
-            op: Op
-            if isinstance(node.op, Reshape):
-                op = Reshape(_sized(self.graph.type(node.outputs[0]), axis, last - first).shape)
-            else:
-                op = node.op.cut(axis, last - first, before, after)
+            op = node.op.cut(axis, last - first, before, after)
             quants = [self.graph.type(value).quant for value in node.outputs]
             made = builder.add(op, inputs, name=name, quants=quants)
             for value, part in zip(node.outputs, made, strict=True):
@@ -376,15 +400,19 @@ class _Stepping:
 
     def _rows_of(self, value: str, start: int, end: int) -> str:
         """The value of the new graph that is rows [start, end) of ``value``."""
-        if value not in self.rows:
-            return value
-        pieces = self.pieces[value]
+        pieces = self.pieces.setdefault(value, [])
         for run in pieces:
             if (run.start, run.end) == (start, end):
                 return run.name
         axis = self.rows[value].axis
         builder = self.builder
         quant = self.graph.type(value).quant
+        if value in self.reshaped:
+            source = self._rows_of(self.reshaped[value], start, end)
+            shape = _sized(self.graph.type(value), axis, end - start).shape
+            (name,) = builder.add(Reshape(shape), [source], name=value, quants=[quant])
+            pieces.append(_Run(start, end, name))
+            return name
         for run in pieces:
             if run.start <= start and end <= run.end:
                 shape = builder.types[run.name].shape
