@@ -21,7 +21,7 @@ from typing import Literal
 import numpy as np
 
 from ..errors import InvalidInput, TinymillError, UnsupportedOp
-from ..ir import Graph, GraphBuilder, Node, Port, TensorType, Window, verify
+from ..ir import Graph, GraphBuilder, Node, Op, Port, TensorType, Window, verify
 from ..ops.concat import Concat
 from ..ops.reshape import Reshape
 from ..ops.slice import Slice
@@ -196,9 +196,13 @@ class _Stepping:
             rows = self.rows.get(value)
             if (window is not None) != (rows is not None):
                 return None
-            rank = 0 if kind is None else kind.rank
-            if rows is not None and (rows.axis, rank) != (axis, kinds[0].rank):
+            if rows is None or window is None or kind is None:
+                continue
+            if (rows.axis, kind.rank) != (axis, kinds[0].rank):
                 return None
+            start, end, _, _ = _reach(window, 0, kinds[0].shape[axis], rows.count)
+            if start >= end:
+                return None  # nothing but padding
         return windows
 
     def _moving(self, node: Node, windows: Sequence[Window | None]) -> _Rows:
@@ -239,20 +243,50 @@ class _Stepping:
         return _Rows(axis, count, shift, low, high)
 
     def _may_be_cut(self, node: Node, rows: _Rows, windows: Sequence[Window | None]) -> bool:
-        """Whether the op takes a single row of those that stay."""
+        """Whether the op takes a single one of its rows."""
         types = self.graph.node_types(node)
-        kinds = list(types.inputs)
-        for index, (value, window) in enumerate(zip(node.inputs, windows, strict=True)):
-            given = types.inputs[index]
-            if window is not None and given is not None:
-                start, end, _, _ = _reach(window, rows.low, rows.low + 1, self.rows[value].count)
-                kinds[index] = _sized(given, rows.axis, end - start)
+        first, last = self._widened(node, windows, (rows.low, rows.low + 1))
+        op, spans = self._part(node, windows, rows.axis, first, last)
+        kinds = [
+            kind if kind is None or span is None else _sized(kind, rows.axis, span[1] - span[0])
+            for kind, span in zip(types.inputs, spans, strict=True)
+        ]
         try:
-            found = node.op.cut(rows.axis, 1, 0, 0).infer(kinds)
+            found = op.infer(kinds)
         except TinymillError:
             return False
-        wanted = [_sized(kind, rows.axis, 1).shape for kind in types.outputs]
+        wanted = [_sized(kind, rows.axis, last - first).shape for kind in types.outputs]
         return [kind.shape for kind in found] == wanted
+
+    def _part(
+        self, node: Node, windows: Sequence[Window | None], axis: int, first: int, last: int
+    ) -> tuple[Op, list[tuple[int, int] | None]]:
+        """The op that computes output rows [first, last), and the rows of the inputs that it
+        reads."""
+        spans: list[tuple[int, int] | None] = []
+        before = after = 0
+        for value, window in zip(node.inputs, windows, strict=True):
+            if window is None:
+                spans.append(None)
+                continue
+            start, end, above, below = _reach(window, first, last, self.rows[value].count)
+            spans.append((start, end))
+            before, after = max(before, above), max(after, below)
+        return node.op.cut(axis, last - first, before, after), spans
+
+    def _widened(
+        self, node: Node, windows: Sequence[Window | None], run: tuple[int, int]
+    ) -> tuple[int, int]:
+        """The run, made longer where all that it reads is padding."""
+        first, last = run
+        for value, window in zip(node.inputs, windows, strict=True):
+            if window is not None:
+                count = self.rows[value].count
+                while _reach(window, first, last, count)[0] >= count:
+                    first -= 1
+                while _reach(window, first, last, count)[1] <= 0:
+                    last += 1
+        return first, last
 
     # -- which rows are needed ------------------------------------------------------------
 
@@ -276,10 +310,7 @@ class _Stepping:
             for value in node.outputs:
                 self.needs[value] = self._divided(self.rows[value], read[value])
                 computed |= self.needs[value].computed
-            runs = _runs(computed)
-            for value, window in zip(node.inputs, windows, strict=True):
-                if window is not None:
-                    runs = [_widened(run, window, self.rows[value].count) for run in runs]
+            runs = [self._widened(node, windows, run) for run in _runs(computed)]
             self.runs[id(node)] = runs = _runs(_mask(runs, len(computed)))
             for value, window in zip(node.inputs, windows, strict=True):
                 if window is None:
@@ -366,14 +397,11 @@ class _Stepping:
         for first, last in runs:
             # parts of one layer are told apart by their rows
             name = node.name if len(runs) == 1 else f"{node.name} rows {first} to {last - 1}"
-            inputs = list(node.inputs)
-            before = after = 0
-            for index, (value, window) in enumerate(zip(node.inputs, windows, strict=True)):
-                if window is not None:
-                    reach = _reach(window, first, last, self.rows[value].count)
-                    inputs[index] = self._rows_of(value, *reach[:2])
-                    before, after = max(before, reach[2]), max(after, reach[3])
-            op = node.op.cut(axis, last - first, before, after)
+            op, spans = self._part(node, windows, axis, first, last)
+            inputs = [
+                value if span is None else self._rows_of(value, *span)
+                for value, span in zip(node.inputs, spans, strict=True)
+            ]
             quants = [self.graph.type(value).quant for value in node.outputs]
             made = builder.add(op, inputs, name=name, quants=quants)
             for value, part in zip(node.outputs, made, strict=True):
@@ -468,16 +496,6 @@ def _reach(window: Window, first: int, last: int, count: int) -> tuple[int, int,
     end = (last - 1) * window.stride - window.pad + (window.kernel - 1) * window.dilation + 1
     inside = max(start, 0), min(end, count)
     return *inside, inside[0] - start, end - inside[1]
-
-
-def _widened(run: tuple[int, int], window: Window, count: int) -> tuple[int, int]:
-    """The run, made longer where all that it reads is padding."""
-    first, last = run
-    while _reach(window, first, last, count)[0] >= count:
-        first -= 1
-    while _reach(window, first, last, count)[1] <= 0:
-        last += 1
-    return first, last
 
 
 def _sized(kind: TensorType, axis: int, size: int) -> TensorType:
