@@ -450,6 +450,8 @@ def test_less_ram_for_borders_computed_anew(shared: Path) -> None:
     assert within.arena_bytes + within.state_bytes <= budget
     with pytest.raises(OutOfMemory, match="RAM budget"):
         tinymill.compile(model, step=2, ram=small.state_bytes)
+    with pytest.raises(OutOfMemory, match=r"arena and state on microbit.*--plan min-ram needs"):
+        tinymill.compile(model, step=2, target="microbit")
     need_tool("gcc")
     stream, windows = stream_of(model, 2, 30)
     found = tinymill.run(model, step=2, plan="min-ram", input=stream)

@@ -297,6 +297,7 @@ def compile(
         planner, found = planned_within(planners, ram, board, foretold)
     found = _in_two_memories(planner, found, board)
     _check_budgets(planner, found, board)
+    _check_state(planners, found, board)
     facts = facts_of(found, prefix, weights_in_ram=weights == "ram", sliding=sliding)
     weights_bytes = facts.weights_bytes
     _check_weights(weights_bytes, board, optimize)
@@ -355,6 +356,20 @@ def _check_budgets(planner: Planner, found: Plan, board: Board) -> None:
         if found.slow_bytes:
             largest = sum(region.size for region in board.ram)
         check_arena(planner, found, ram=largest, where=board.name)
+
+
+def _check_state(planners: Sequence[Planner], found: Plan, board: Board) -> None:
+    """Raises ``OutOfMemory`` where arena and state together are more than a board has."""
+    needed = found.arena_bytes + found.state_bytes
+    available = sum(region.size for region in board.ram)
+    if board.is_host or not found.state_bytes or needed <= available:
+        return
+    _, small = planned_by(planners, "min-ram")
+    least = small.arena_bytes + small.state_bytes
+    hint = f"--plan min-ram needs {least:,} bytes" if least < needed else None
+    raise OutOfMemory(
+        f"arena and state on {board.name}", needed=needed, available=available, hint=hint
+    )
 
 
 def _tuned(board: Board, optimize: str) -> Board:
