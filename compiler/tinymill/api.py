@@ -330,7 +330,15 @@ def _steps_of(graph: Graph, step: int | None, *, stream_input: bool) -> list[Ste
         return []
     if stream_input:
         raise InvalidInput("--step takes new rows only", hint="leave out --stream-input")
-    found = [stepped(graph, step, borders=borders) for borders in BORDERS]
+    found: list[Stepped] = []
+    refusals: list[UnsupportedOp] = []
+    for borders in BORDERS:
+        try:
+            found.append(stepped(graph, step, borders=borders))
+        except UnsupportedOp as error:  # this form may gain nothing where another does
+            refusals.append(error)
+    if not found:
+        raise refusals[0]
     texts = [print_graph(each.graph) for each in found]
     return [each for index, each in enumerate(found) if texts[index] not in texts[:index]]
 
