@@ -57,6 +57,8 @@ def all_ops() -> list[type[Op]]:
 @pytest.mark.parametrize("kind", all_ops(), ids=lambda kind: kind.__name__)
 def test_kernels_equal_reference(kind, tmp_path):
     examples = list(kind.examples())
+    if not examples and kind.of_variables:
+        return  # there is nothing to call; tests/test_sliding.py has such ops beside others
     if not examples:
         assert any(issubclass(other, kind) and other is not kind for other in all_ops()), (
             f"{kind.__name__} has no examples"

@@ -27,11 +27,11 @@ from .errors import (
     ToolFailed,
     UnsupportedOp,
 )
-from .fit import check_arena, plan_by, plan_within
+from .fit import check_arena, plan_by, planned_by, planned_within
 from .frontends import read_model
-from .ir import DType, Graph, Node, Port
+from .ir import DType, Graph, Node, Port, print_graph
 from .ops.quantization import Quantize
-from .passes import pipeline, run_passes
+from .passes import BORDERS, Stepped, pipeline, run_passes, stepped
 from .project import PLAN, read_plan, write_project
 from .report import save_picture  # noqa: F401  one of the calls
 from .samples import PATTERN, End, frames_of, outputs_of
@@ -246,6 +246,7 @@ def compile(
     stream_input: bool = False,
     fast_ram: int | None = None,
     weights: Weights = "flash",
+    step: int | None = None,
     name: str | None = None,
     dump_passes: str | Path | None = None,
 ) -> Compiled:
@@ -257,7 +258,9 @@ def compile(
     ``fast_ram`` bytes of the arena lie in a first, fast memory (on a board: its first RAM), the
     rest in a second one; tensors are placed by use. ``weights`` "ram" has start-up code copy the
     constants there. With
-    ``stream_input`` the emitted C has ``push_rows`` instead of ``run``.
+    ``stream_input`` the emitted C has ``push_rows`` instead of ``run``. With ``step`` it has
+    ``step``: the input is a window over a stream that takes so many new rows (frames) a step, and
+    only what they change is computed.
     ``name`` is the prefix of all C names (default: from the file's name). Raises
     ``CompileError`` and its kin; nothing is written then.
     """
@@ -272,23 +275,30 @@ def compile(
     source = Path(model)
     dump = None if dump_passes is None else Path(dump_passes)
     graph = _lowered(read_model(source, shapes=shapes), io, requant, dump)
-    planner = Planner(
-        graph, board.features, keep_inputs=keep_inputs, optimize=optimize,
-        stream_input=stream_input, fast_ram=fast_ram,
-    )  # fmt: skip
+    slid = _steps_of(graph, step, stream_input=stream_input)
+    sliding = (slid[0].rows, slid[0].window) if slid else None
+    planners = [
+        Planner(
+            form, board.features, keep_inputs=keep_inputs, optimize=optimize,
+            stream_input=stream_input, fast_ram=fast_ram,
+        )
+        for form in ([each.graph for each in slid] or [graph])
+    ]  # fmt: skip
     prefix = c_name(name or source.stem)
     if ram is None:
-        found = plan_by(planner, plan)
+        planner, found = planned_by(planners, plan)
     else:
         if plan != "min-time":
             raise InvalidInput("a budget of RAM finds its own plan", hint="leave out --plan")
-        found = plan_within(
-            planner, ram, board,
-            lambda tried: forecast(render(facts_of(tried, prefix), tried), board, prefix),
-        )  # fmt: skip
+
+        def foretold(tried: Plan) -> Forecast | None:
+            return forecast(render(facts_of(tried, prefix, sliding=sliding), tried), board, prefix)
+
+        planner, found = planned_within(planners, ram, board, foretold)
     found = _in_two_memories(planner, found, board)
     _check_budgets(planner, found, board)
-    facts = facts_of(found, prefix, weights_in_ram=weights == "ram")
+    _check_state(planners, found, board)
+    facts = facts_of(found, prefix, weights_in_ram=weights == "ram", sliding=sliding)
     weights_bytes = facts.weights_bytes
     _check_weights(weights_bytes, board, optimize, in_ram=weights == "ram")
     files = render(facts, found)
@@ -303,12 +313,34 @@ def compile(
         "fast_ram": fast_ram,
         "keep_inputs": keep_inputs,
         "stream_input": stream_input,
+        "step": step, "window": slid[0].window if slid else None,
     }  # fmt: skip
-    files[PLAN] = _describe(found, board, prefix, source.name, options)
+    files[PLAN] = _describe(
+        found, board, prefix, source.name, options, stream_axis=slid[0].axis if slid else None
+    )
     compiled = Compiled(prefix, board, found, dict(sorted(files.items())))
     if output is not None:
         compiled.write(output)
     return compiled
+
+
+def _steps_of(graph: Graph, step: int | None, *, stream_input: bool) -> list[Stepped]:
+    """The graph as a step of so many rows, in all forms that differ; none where none is asked."""
+    if step is None:
+        return []
+    if stream_input:
+        raise InvalidInput("--step takes new rows only", hint="leave out --stream-input")
+    found: list[Stepped] = []
+    refusals: list[UnsupportedOp] = []
+    for borders in BORDERS:
+        try:
+            found.append(stepped(graph, step, borders=borders))
+        except UnsupportedOp as error:  # this form may gain nothing where another does
+            refusals.append(error)
+    if not found:
+        raise refusals[0]
+    texts = [print_graph(each.graph) for each in found]
+    return [each for index, each in enumerate(found) if texts[index] not in texts[:index]]
 
 
 def _in_two_memories(planner: Planner, found: Plan, board: Board) -> Plan:
@@ -334,6 +366,20 @@ def _check_budgets(planner: Planner, found: Plan, board: Board) -> None:
         check_arena(planner, found, ram=largest, where=board.name)
 
 
+def _check_state(planners: Sequence[Planner], found: Plan, board: Board) -> None:
+    """Raises ``OutOfMemory`` where arena and state together are more than a board has."""
+    needed = found.arena_bytes + found.state_bytes
+    available = sum(region.size for region in board.ram)
+    if board.is_host or not found.state_bytes or needed <= available:
+        return
+    _, small = planned_by(planners, "min-ram")
+    least = small.arena_bytes + small.state_bytes
+    hint = f"--plan min-ram needs {least:,} bytes" if least < needed else None
+    raise OutOfMemory(
+        f"arena and state on {board.name}", needed=needed, available=available, hint=hint
+    )
+
+
 def _tuned(board: Board, optimize: str) -> Board:
     """The board with its compiler's flags for ``optimize``."""
     if optimize != "size" or board.is_host:
@@ -357,7 +403,10 @@ def _check_weights(weights: int, board: Board, optimize: str, *, in_ram: bool) -
         )  # fmt: skip
 
 
-def _describe(found: Plan, board: Board, name: str, source: str, options: Mapping[str, Any]) -> str:
+def _describe(
+    found: Plan, board: Board, name: str, source: str, options: Mapping[str, Any], *,
+    stream_axis: int | None,
+) -> str:  # fmt: skip
     graph = found.graph
     layers = [
         {
@@ -390,7 +439,9 @@ def _describe(found: Plan, board: Board, name: str, source: str, options: Mappin
         "source": source,
         "target": board.name,
         **options,
-        "inputs": [_end(graph, port, first=True) for port in graph.inputs],
+        "inputs": [
+            {**_end(graph, port, first=True), "stream_axis": stream_axis} for port in graph.inputs
+        ],
         "outputs": [_end(graph, port, first=False) for port in graph.outputs],
         "arena": {
             "bytes": found.arena_bytes,
@@ -439,6 +490,7 @@ def run(
     stream_input: bool = False,
     fast_ram: int | None = None,
     weights: Weights | None = None,
+    step: int | None = None,
     layers: bool = True,
     cycles: bool = False,
     cc: str | None = None,
@@ -451,9 +503,10 @@ def run(
     """Compiles (unless ``model`` is a project folder), builds and runs on host or in QEMU.
 
     ``input`` is one source or one for each input of the model: "pattern", an array, a .npy
-    file or an image. ``io``, ``requant``, ``optimize`` and ``plan`` are as for ``compile``; a
-    project folder has its own, and others are refused. ``cycles`` also estimates cycles
-    (Cortex-M4 and M7 in QEMU, else ``BoardError``). Raises what ``compile`` raises,
+    file or an image. ``io``, ``requant``, ``optimize``, ``plan`` and ``step`` are as for
+    ``compile``; a project folder has its own, and others are refused. With ``step`` the input is a
+    stream of rows, cut into steps, and there is an output for each. ``cycles`` also estimates
+    cycles (Cortex-M4 and M7 in QEMU, else ``BoardError``). Raises what ``compile`` raises,
     ``InvalidInput``, ``ToolMissing``, ``ToolFailed``.
     """
     sources = [input] if isinstance(input, str | Path | np.ndarray) else list(input)
@@ -467,7 +520,7 @@ def run(
             description, path, io=io, requant=requant, optimize=optimize,
             plan=None if plan is None else str(plan), ram=ram,
             keep_inputs=keep_inputs or None, stream_input=stream_input or None,
-            fast_ram=fast_ram, weights=weights,
+            fast_ram=fast_ram, weights=weights, step=step,
         )  # fmt: skip
         if shapes:
             raise InvalidInput("was compiled with its shapes", at=str(path))
@@ -480,7 +533,7 @@ def run(
         requant=requant or "exact", optimize=optimize or "time", plan=plan or "min-time",
         ram=ram,
         shapes=shapes, keep_inputs=keep_inputs, stream_input=stream_input,
-        fast_ram=fast_ram, weights=weights or "flash",
+        fast_ram=fast_ram, weights=weights or "flash", step=step,
     )  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="tinymill-") as name:
         folder = Path(name) / "project"

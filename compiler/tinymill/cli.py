@@ -145,6 +145,16 @@ Stream = Annotated[
         "--stream-input", help="the input comes row by row (push_rows) and is never held whole"
     ),
 ]
+StepOption = Annotated[
+    int | None,
+    typer.Option(
+        "--step",
+        metavar="ROWS",
+        min=1,
+        help="models over time: the input is a window of rows (frames) that takes ROWS new ones a "
+        "step; only what they change is computed",
+    ),
+]
 
 
 @app.command()
@@ -188,6 +198,7 @@ def compile_command(
     shape: Shape = None,
     keep_inputs: Keep = False,
     stream_input: Stream = False,
+    step: StepOption = None,
     name: Annotated[
         str | None, typer.Option("--name", help="prefix of all C names [default: the file's name]")
     ] = None,
@@ -204,7 +215,7 @@ def compile_command(
         optimize=optimize.value, plan=plan, ram=ram, fast_ram=fast_ram,
         weights="flash" if weights is None else weights.value,
         shapes=_shapes(shape), keep_inputs=keep_inputs,
-        stream_input=stream_input, name=name, dump_passes=dump_passes,
+        stream_input=stream_input, step=step, name=name, dump_passes=dump_passes,
     )  # fmt: skip
     found = compiled.forecast()
     if as_json:
@@ -316,6 +327,7 @@ def run_command(
     shape: Shape = None,
     keep_inputs: Keep = False,
     stream_input: Stream = False,
+    step: StepOption = None,
     labels: Annotated[
         Path | None, typer.Option("--labels", help="a name for each class, one a line")
     ] = None,
@@ -352,7 +364,7 @@ def run_command(
             plan=plan, ram=ram, fast_ram=fast_ram,
             weights=None if weights is None else weights.value,
             shapes=_shapes(shape), keep_inputs=keep_inputs,
-            stream_input=stream_input, layers=layers, cycles=cycles, cc=cc,
+            stream_input=stream_input, step=step, layers=layers, cycles=cycles, cc=cc,
             sanitize=sanitize, mean=mean, std=std, resize=resize, timeout=timeout,
         )  # fmt: skip
     if output is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -21,6 +21,48 @@ LARGEST = 1 << 24
 """Bytes of a plan that is read."""
 
 Forecaster = Callable[[Plan], Forecast | None]
+
+
+def planned_by(planners: Sequence[Planner], wanted: str | Path) -> tuple[Planner, Plan]:
+    """Of planners whose graphs compute the same the one whose plan serves a goal best, or that a
+    saved plan is of (``plan_by``)."""
+    found: list[tuple[Planner, Plan]] = []
+    refusals: list[InvalidInput] = []
+    for planner in planners:
+        try:
+            found.append((planner, plan_by(planner, wanted)))
+        except InvalidInput as error:
+            refusals.append(error)
+    if not found:
+        raise refusals[0]
+    if wanted == "min-time":
+        return min(found, key=lambda each: each[1].cost)
+    if wanted == "balanced":
+        return min(found, key=lambda each: _ram(each[1]) * each[1].cost)
+    if wanted in get_args(Goal):
+        return min(found, key=lambda each: _ram(each[1]))
+    return found[0]
+
+
+def planned_within(
+    planners: Sequence[Planner], ram: int, board: Board, forecast: Forecaster
+) -> tuple[Planner, Plan]:
+    """Of planners whose graphs compute the same the one with the fastest plan within ``ram``
+    bytes (``plan_within``)."""
+    found: list[tuple[Planner, Plan]] = []
+    refusals: list[OutOfMemory] = []
+    for planner in planners:
+        try:
+            found.append((planner, plan_within(planner, ram, board, forecast)))
+        except OutOfMemory as error:
+            refusals.append(error)
+    if not found:
+        raise min(refusals, key=lambda error: error.needed)
+    return min(found, key=lambda each: each[1].cost)
+
+
+def _ram(plan: Plan) -> int:
+    return plan.arena_bytes + plan.state_bytes
 
 
 def plan_by(planner: Planner, wanted: str | Path) -> Plan:
@@ -54,7 +96,9 @@ def plan_within(planner: Planner, ram: int, board: Board, forecast: Forecaster) 
     what the least plan needs, its largest segment, and what would help.
     """
     found = planner.plan("min-time")
-    static = POINTER + (4 if found.arriving is not None else 0) + found.state_bytes
+    static = POINTER + (4 if found.arriving is not None else 0)
+    if found.state_bytes:  # which is aligned to 8 bytes
+        static = 2 * POINTER + -(-found.state_bytes // 8) * 8
     stack = 0
     for _ in range(ROUNDS):
         smaller = planner.within(ram - static - stack)
@@ -96,6 +140,7 @@ def _remedy(planner: Planner, arena: int) -> str:
     if planner.streamed is None:
         try:
             streaming = planner.streaming()
+            streaming.plan("min-ram")
         except UnsupportedOp:
             streaming = None
         if streaming is not None and streaming.least.arena_bytes <= arena:

@@ -25,7 +25,7 @@ class End:
 
     ``shape`` is the source's, ``order`` permutes it into the bytes' order. ``scale`` and
     ``zero_point`` are those of integers; for a float input those of its first quantisation,
-    or None.
+    or None. ``stream_axis`` counts the rows of a stream of which the array is the next piece.
     """
 
     name: str
@@ -34,12 +34,13 @@ class End:
     order: tuple[int, ...]
     scale: float | None
     zero_point: int | None
+    stream_axis: int | None = None
 
     @classmethod
     def of(cls, entry: Mapping[str, Any]) -> End:
         """From an entry of plan.json. Raises ``InvalidModel``."""
         scale, zero_point = entry.get("scale"), entry.get("zero_point")
-        shape, order = entry.get("shape"), entry.get("order")
+        shape, order, axis = entry.get("shape"), entry.get("order"), entry.get("stream_axis")
         if (
             not isinstance(entry.get("name"), str)
             or entry.get("dtype") not in DTYPES
@@ -51,11 +52,25 @@ class End:
             or sorted(order) != list(range(len(shape)))
             or not (scale is None or (isinstance(scale, int | float) and 0 < scale < inf))
             or not (zero_point is None or (isinstance(zero_point, int) and abs(zero_point) < MOST))
+            or not (axis is None or (type(axis) is int and 0 <= axis < len(shape)))
         ):
             raise InvalidModel("plan.json describes an input or output wrongly")
         return cls(
-            entry["name"], np.dtype(entry["dtype"]), tuple(shape), tuple(order), scale, zero_point
-        )
+            entry["name"], np.dtype(entry["dtype"]), tuple(shape), tuple(order), scale, zero_point,
+            axis,
+        )  # fmt: skip
+
+    def pieces(self, array: np.ndarray) -> np.ndarray | None:
+        """A stream cut into arrays, along a new first axis; None where it is none of this shape or
+        ends within a piece."""
+        axis = self.stream_axis
+        if axis is None or array.ndim != len(self.shape):
+            return None
+        rest = array.shape[:axis] + array.shape[axis + 1 :]
+        count, left = divmod(array.shape[axis], self.shape[axis])
+        if rest != self.shape[:axis] + self.shape[axis + 1 :] or left or not count:
+            return None
+        return np.stack(np.split(array, count, axis))
 
     @property
     def size(self) -> int:
@@ -106,7 +121,7 @@ def frames_of(
 
     ``sources`` are one for each input (a single "pattern" serves all): arrays, .npy files,
     images. An array with one more leading axis, or a longer first axis where the model's is 1,
-    is a sequence of frames. Raises
+    is a sequence of frames, and so is a stream of several steps. Raises
     ``InvalidInput``.
     """
     if len(sources) == 1 and isinstance(sources[0], str) and sources[0] == PATTERN:
@@ -119,6 +134,8 @@ def frames_of(
         array = _load(source, end, mean=mean, std=std, resize=resize)
         if array.shape == end.shape:
             columns.append(array[None])
+        elif (pieces := end.pieces(array)) is not None:
+            columns.append(pieces)
         elif array.shape[1:] == end.shape and len(array):
             columns.append(array)
         elif end.shape[:1] == (1,) and array.shape[1:] == end.shape[1:] and len(array):

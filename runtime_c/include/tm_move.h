@@ -62,6 +62,13 @@ typedef struct {
   int32_t bytes;
 } tm_copy_b8_params;
 
+/* Of a window of first + kept + last bytes the kept ones come from `shift` bytes further on, the
+ * others from two arrays outside of it. */
+typedef struct {
+  int32_t first, kept, last; /* bytes */
+  int32_t shift;             /* bytes, at most `last` */
+} tm_slide_b8_params;
+
 /* Advances an index by one element; 0 after the last. */
 static inline int tm_next_index(int32_t *index, const int32_t *shape) {
   for (int32_t axis = TM_MOVE_RANK - 1; axis >= 0; --axis) {

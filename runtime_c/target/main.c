@@ -107,6 +107,15 @@ static bool run_frame(tm_status *status) {
   return true;
 }
 #else
+#if defined(TM_MODEL_STEP_ROWS)
+/* The frame is the new rows of a step. */
+static tm_status run_once(tm_model_context *model) {
+  return tm_model_step(model, NULL);
+}
+#else
+#define run_once tm_model_run
+#endif
+
 /* Reads one frame and runs the model on it; false at the end of the file. */
 static bool run_frame(tm_status *status) {
   size_t wanted = 0;
@@ -121,7 +130,7 @@ static bool run_frame(tm_status *status) {
   if (found != wanted) {
     stop_inside_a_frame();
   }
-  *status = tm_measure_call(tm_model_run, &context);
+  *status = tm_measure_call(run_once, &context);
   return true;
 }
 #endif
@@ -141,6 +150,11 @@ int main(void) {
       tm_model_init(&context, arena, TM_MODEL_ARENA_BYTES, slow, TM_MODEL_SLOW_BYTES);
 #else
   tm_status status = tm_model_init(&context, arena, TM_MODEL_ARENA_BYTES);
+#endif
+#if defined(TM_MODEL_STEP_ROWS)
+  if (status == TM_OK) {
+    status = tm_measure_prepare(tm_model_reset, &context);
+  }
 #endif
   while (status == TM_OK && run_frame(&status)) {
     tm_measure_end_frame();

@@ -10,6 +10,9 @@ typedef tm_status (*tm_model_call)(tm_model_context *context);
 /* Before the first run: starts the counter, paints the stack, measures its own cost. */
 void tm_measure_start(tm_model_context *context);
 
+/* What comes before the first inference: on the model's stack, not counted. */
+tm_status tm_measure_prepare(tm_model_call call, tm_model_context *context);
+
 /* An inference, or a part of one. Those of the first frame are counted; the stack is the peak
  * over all. */
 tm_status tm_measure_call(tm_model_call call, tm_model_context *context);

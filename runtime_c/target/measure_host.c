@@ -11,6 +11,10 @@ void tm_measure_start(tm_model_context *context) {
   (void)context;
 }
 
+tm_status tm_measure_prepare(tm_model_call call, tm_model_context *context) {
+  return call(context);
+}
+
 tm_status tm_measure_call(tm_model_call call, tm_model_context *context) {
   return call(context);
 }
@@ -78,6 +82,10 @@ tm_status tm_measure_call(tm_model_call call, tm_model_context *context) {
   }
   peak = top - ((uintptr_t)stack + lowest);
   return status;
+}
+
+tm_status tm_measure_prepare(tm_model_call call, tm_model_context *context) {
+  return tm_measure_call(call, context);
 }
 
 void tm_measure_end_frame(void) {

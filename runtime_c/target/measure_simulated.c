@@ -312,6 +312,19 @@ void tm_measure_start(tm_model_context *context) {
   }
 }
 
+tm_status tm_measure_prepare(tm_model_call call, tm_model_context *context) {
+#if defined(TM_PROFILE)
+  from = &before;
+#endif
+  const tm_status status = count(call, context);
+#if defined(TM_PROFILE)
+  for (uint32_t layer = 0; layer != TM_MODEL_LAYER_COUNT; ++layer) {
+    layers[layer] = 0;
+  }
+#endif
+  return status;
+}
+
 tm_status tm_measure_call(tm_model_call call, tm_model_context *context) {
   if (counted) {
     return tm_call_on_stack(call, context, tm_link_model_stack_top);

@@ -88,6 +88,18 @@ class ArrivalFacts:
 
 
 @dataclass(frozen=True)
+class SlidingFacts:
+    """A window that takes ``rows`` new rows a step: ``filling`` steps renew all of its
+    ``window`` rows. A row of zeros is the byte ``fill`` over and over, or ``zeros``."""
+
+    rows: int
+    window: int
+    filling: int
+    fill: int | None
+    zeros: str
+
+
+@dataclass(frozen=True)
 class PortFacts:
     """One input or output of the model."""
 
@@ -140,6 +152,7 @@ class ModelFacts:
     segments: tuple[SegmentFacts, ...]
     turn_types: tuple[str, str, str]
     arrival: ArrivalFacts | None
+    sliding: SlidingFacts | None
     defines: tuple[str, ...]
     kernels: tuple[SourceFacts, ...]
     weights_bytes: int
@@ -191,12 +204,20 @@ C_KEYWORDS = frozenset(
 )
 
 
-def facts_of(plan: Plan, name: str, *, weights_in_ram: bool = False) -> ModelFacts:
+def facts_of(
+    plan: Plan,
+    name: str,
+    *,
+    weights_in_ram: bool = False,
+    sliding: tuple[int, int] | None = None,
+) -> ModelFacts:
     """The facts of ``plan`` for a model called ``name`` (a C identifier).
 
-    ``weights_in_ram`` makes the constants variables, which start-up code copies to RAM.
+    With ``sliding`` (rows, window) the plan is that of a step, its input ``rows`` new rows of a
+    window of ``window`` rows. ``weights_in_ram`` makes the constants variables, which start-up
+    code copies to RAM.
     """
-    found = _Collector(plan, name).collect()
+    found = _Collector(plan, name, sliding).collect()
     return replace(found, weights_const="") if weights_in_ram else found
 
 
@@ -217,8 +238,9 @@ def _sources(plan: Plan) -> tuple[SourceFacts, ...]:
 
 
 class _Collector:
-    def __init__(self, plan: Plan, name: str) -> None:
+    def __init__(self, plan: Plan, name: str, sliding: tuple[int, int] | None) -> None:
         self.plan = plan
+        self.sliding = sliding
         self.graph: Graph = plan.graph
         self.name = name
         self.arrays: dict[tuple[str, bytes], ArrayFacts] = {}
@@ -232,6 +254,7 @@ class _Collector:
         states = tuple(self._state(name) for name in graph.variables)
         inputs = tuple(self._port(i, port) for i, port in enumerate(graph.inputs))
         outputs = tuple(self._port(i, port) for i, port in enumerate(graph.outputs))
+        sliding = self._sliding()
         arrays = tuple(self.arrays.values())
         forms = {type(getattr(step.node.op, "rescale", None)) for step in plan.steps}
         defines = [
@@ -248,7 +271,7 @@ class _Collector:
             self.name, self.name.upper(), plan.arena_bytes - plan.slow_bytes, plan.slow_bytes,
             plan.arena_align, plan.state_bytes,
             inputs, outputs, states, arrays, steps, segments, self._turn_types(),
-            self._arrival(), tuple(defines),
+            self._arrival(), sliding, tuple(defines),
             _sources(plan),
             sum(array.bytes for array in arrays), kept, "const ",
         )  # fmt: skip
@@ -354,6 +377,20 @@ class _Collector:
             rows, kind.bytes // rows, buffer.rows or rows,
             _unsigned(len(plan.segments[0].turns)),
             joined(str(n) for n in plan.segments[0].arrivals),
+        )  # fmt: skip
+
+    def _sliding(self) -> SlidingFacts | None:
+        if self.sliding is None:
+            return None
+        rows, window = self.sliding
+        kind = self.graph.type(self.graph.inputs[0].value)
+        zero = kind.zero_point if kind.quant is not None and kind.quant.per_tensor else 0
+        zeros = np.full(kind.count, zero, kind.dtype.numpy)
+        raw = zeros.view(np.uint8)
+        plain = bool((raw == raw[0]).all())
+        return SlidingFacts(
+            rows, window, -(-window // rows),
+            int(raw[0]) if plain else None, "" if plain else self._array(zeros),
         )  # fmt: skip
 
     def _step(self, index: int, step: Step, segment: Segment) -> StepFacts:

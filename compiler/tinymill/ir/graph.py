@@ -104,6 +104,18 @@ class Graph:
         return root
 
     @cached_property
+    def alias_offsets(self) -> Mapping[str, int]:
+        """For each value that shares another's bytes, where in them it begins."""
+        offset: dict[str, int] = {}
+        for node in self.nodes:
+            types = self.node_types(node)
+            index = node.op.alias(types)
+            if index is not None:
+                before = offset.get(node.inputs[index], 0)
+                offset[node.outputs[0]] = before + node.op.alias_offset(types)
+        return offset
+
+    @cached_property
     def variable_views(self) -> frozenset[str]:
         """Variables and what shares their bytes: what reads them must stay where it is."""
         views = {value for value, root in self.alias_roots.items() if root in self.variables}

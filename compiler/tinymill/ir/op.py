@@ -147,6 +147,9 @@ class Op(ABC):
     mutates: ClassVar[tuple[int, ...]] = ()
     """Inputs that are variables and get a new value; ``reference`` returns it after the outputs."""
 
+    of_variables: ClassVar[tuple[int, ...]] = ()
+    """Inputs that must be variables and are left as they are."""
+
     movement: ClassVar[bool] = False
     """True where values are only moved, so that the op commutes with per-tensor quantisation."""
 
@@ -213,9 +216,40 @@ class Op(ABC):
         padding that its windows reach."""
         return self
 
+    def along(self, types: Types, axis: int) -> tuple[Window | None, ...]:
+        """For each input the window along ``axis``, the first that is not 1, that a place of any
+        output reads; None: all of it, or not known.
+
+        What is not known is known of no input: an op that gives a window for one reads others
+        at the same place, or all of them at every place.
+        """
+        found: tuple[Reading | None, ...] | None = None
+        if all(kind.rank == 4 for kind in types.outputs) and axis in (1, 2):
+            found = self.windows(types) if axis == 1 else self.column_windows(types)
+        elif all(window is None or window is POINT for window in self.windows(types)):
+            found = self.windows(types)
+            rank = max((kind.rank for kind in types.outputs), default=0)
+            for window, kind in zip(found, types.inputs, strict=True):
+                place = axis - rank + (0 if kind is None else kind.rank)
+                if window is None and kind is not None and place >= 0 and kind.shape[place] != 1:
+                    found = None  # broadcast, with places of its own
+                    break
+        if found is None or any(isinstance(window, RowTable) for window in found):
+            return (None,) * len(types.inputs)
+        return tuple(window if isinstance(window, Window) else None for window in found)
+
+    def cut(self, axis: int, size: int, before: int, after: int) -> Op:
+        """The op that computes ``size`` places along ``axis`` from those that they read, beside
+        which there are ``before`` and ``after`` places of padding."""
+        return self
+
     def alias(self, types: Types) -> int | None:
         """Input whose bytes are the output's bytes (reshape): no kernel, no memory."""
         return None
+
+    def alias_offset(self, types: Types) -> int:
+        """Bytes of the ``alias`` input that lie before the output; not 0 for variables only."""
+        return 0
 
     def permuted(self, order: Sequence[int], types: Types) -> Op | None:
         """The same op when its (data) input comes with its axes permuted by ``order``.

@@ -29,6 +29,9 @@ def verify(graph: Graph) -> None:
             assert value in known or value not in produced, f"{at}: '{value}' is used before made"
         for index in node.op.mutates:
             assert node.inputs[index] in graph.variables, f"{at}: input {index} is no variable"
+        for index in node.op.of_variables:
+            value = node.inputs[index]
+            assert value in graph.variable_views, f"{at}: input {index} is no variable"
         types = graph.node_types(node)
         try:
             kinds = node.op.infer(types.inputs)

@@ -10,11 +10,23 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidModel, UnsupportedOp
-from ..ir import DType, Example, Flat, KernelCall, Op, Operand, Param, Reading, TensorType, Types
+from ..ir import (
+    DType,
+    Example,
+    Flat,
+    KernelCall,
+    Op,
+    Operand,
+    Param,
+    Reading,
+    TensorType,
+    Types,
+    Window,
+)
 from .lookup import as_table
 from .registry import from_onnx, from_tflite
 from .reshape import Reshape
-from .rows import same_rows
+from .rows import same_places, same_rows
 
 MOST = 16
 """Inputs that one kernel call joins."""
@@ -50,6 +62,10 @@ class Concat(Op):
 
     def windows(self, types: Types) -> tuple[Reading | None, ...]:
         return same_rows(types, len(types.inputs))
+
+    def along(self, types: Types, axis: int) -> tuple[Window | None, ...]:
+        count = len(types.inputs)
+        return (None,) * count if axis == self.axis else same_places(types, axis, count)
 
     def column_windows(self, types: Types) -> tuple[Reading | None, ...] | None:
         return self.windows(types) if self.axis == types.output.rank - 1 else None

@@ -87,6 +87,11 @@ class Conv2D(Op):
     def strip(self, left: int, right: int) -> Op:
         return replace(self, pad=(self.pad[0], left, self.pad[2], right))
 
+    def cut(self, axis: int, size: int, before: int, after: int) -> Op:
+        if axis == 2:
+            return self.strip(before, after)
+        return replace(self, pad=(before, self.pad[1], after, self.pad[3]))
+
     def _dense(self, types: Types) -> bool:
         """Whether each output sees the whole map: a fully connected layer, with fast kernels."""
         x, y, weights = types.input(0), types.output, types.input(1)

@@ -23,11 +23,12 @@ from ..ir import (
     Table,
     TensorType,
     Types,
+    Window,
 )
 from .arithmetic import fixed_point, float_scale, quantize_clamp, rescale
 from .conv import check_alike, fold_offset, is_int8_conv, rescale_params, zero_of
 from .registry import from_tflite
-from .rows import same_rows
+from .rows import same_places, same_rows
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,10 @@ class FullyConnected(Op):
     def windows(self, types: Types) -> tuple[Reading | None, ...]:
         # a map that is flattened gives no map
         return same_rows(types)
+
+    def along(self, types: Types, axis: int) -> tuple[Window | None, ...]:
+        inner = axis < types.output.rank - 1 and not self.flatten
+        return same_places(types, axis) if inner else (None,) * len(types.inputs)
 
     def reference(
         self, inputs: Sequence[np.ndarray | None], types: Types

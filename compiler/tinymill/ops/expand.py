@@ -47,6 +47,9 @@ class Expand(Op):
     def windows(self, types: Types) -> tuple[Reading | None, ...]:
         return (broadcast_rows(types.input(0), types.output),)
 
+    def cut(self, axis: int, size: int, before: int, after: int) -> Op:
+        return Expand((*self.shape[:axis], size, *self.shape[axis + 1 :]))
+
     def permuted(self, order: Sequence[int], types: Types) -> Op | None:
         if len(self.shape) != len(order):
             return None

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import UnsupportedOp
-from ..ir import DType, Example, Flat, KernelCall, Op, Param, Reading, TensorType, Types
+from ..ir import DType, Example, Flat, KernelCall, Op, Param, Reading, TensorType, Types, Window
 from .registry import from_onnx, from_tflite
 from .reshape import Reshape
-from .rows import same_rows
+from .rows import same_places, same_rows
 from .softmax import Softmax
 from .transpose import Transpose
 
@@ -29,6 +29,10 @@ class LogSoftmax(Op):
 
     def windows(self, types: Types) -> tuple[Reading | None, ...]:
         return same_rows(types)
+
+    def along(self, types: Types, axis: int) -> tuple[Window | None, ...]:
+        inner = axis < types.output.rank - 1
+        return same_places(types, axis) if inner else (None,) * len(types.inputs)
 
     def permuted(self, order: Sequence[int], types: Types) -> Op | None:
         return self if order[-1] == len(order) - 1 else None

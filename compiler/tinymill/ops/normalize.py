@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidModel, UnsupportedOp
-from ..ir import DType, Example, Flat, KernelCall, Op, Operand, Reading, TensorType, Types
+from ..ir import DType, Example, Flat, KernelCall, Op, Operand, Reading, TensorType, Types, Window
 from .registry import from_onnx, from_tflite
 from .reshape import Reshape
-from .rows import same_rows
+from .rows import same_places, same_rows
 from .transpose import Transpose
 
 
@@ -93,6 +93,10 @@ class _RowNorm(_FloatNorm):
 
     def windows(self, types: Types) -> tuple[Reading | None, ...]:
         return same_rows(types)
+
+    def along(self, types: Types, axis: int) -> tuple[Window | None, ...]:
+        inner = axis < types.output.rank - 1
+        return same_places(types, axis) if inner else (None,) * len(types.inputs)
 
 
 @dataclass(frozen=True)

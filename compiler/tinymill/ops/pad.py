@@ -9,10 +9,22 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidModel
-from ..ir import DType, Example, Flat, KernelCall, Op, Param, Quant, Reading, TensorType, Types
+from ..ir import (
+    DType,
+    Example,
+    Flat,
+    KernelCall,
+    Op,
+    Param,
+    Quant,
+    Reading,
+    TensorType,
+    Types,
+    Window,
+)
 from .moving import RANK
 from .registry import from_onnx, from_tflite
-from .rows import same_rows
+from .rows import same_places, same_rows
 
 MODES = {"constant": 0, "reflect": 1, "edge": 2}
 
@@ -57,6 +69,10 @@ class Pad(Op):
 
     def windows(self, types: Types) -> tuple[Reading | None, ...]:
         return same_rows(types)
+
+    def along(self, types: Types, axis: int) -> tuple[Window | None, ...]:
+        padded = self.before[axis] or self.after[axis]
+        return (None,) if padded else same_places(types, axis)
 
     def permuted(self, order: Sequence[int], types: Types) -> Op | None:
         return Pad(

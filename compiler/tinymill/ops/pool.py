@@ -64,6 +64,11 @@ class Pool(Op):
     def strip(self, left: int, right: int) -> Op:
         return replace(self, pad=(self.pad[0], left, self.pad[2], right))
 
+    def cut(self, axis: int, size: int, before: int, after: int) -> Op:
+        if axis == 2:
+            return self.strip(before, after)
+        return replace(self, pad=(before, self.pad[1], after, self.pad[3]))
+
     def macs(self, types: Types) -> int:
         return types.output.count * self.window[0] * self.window[1]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..ir import POINT, SAME_ROW, Reading, TensorType, Types
+from ..ir import POINT, SAME_ROW, Reading, TensorType, Types, Window
 
 
 def is_map(kind: TensorType) -> bool:
@@ -20,6 +20,14 @@ def same_rows(types: Types, inputs: int = 1) -> tuple[Reading | None, ...]:
     alike = all(is_map(kind) and kind.shape[1] == kinds[0].shape[1] for kind in kinds)
     rest: list[Reading | None] = [None] * (len(types.inputs) - inputs)
     return (*([SAME_ROW if alike else None] * inputs), *rest)
+
+
+def same_places(types: Types, axis: int, inputs: int = 1) -> tuple[Window | None, ...]:
+    """Along ``axis`` (``Op.along``), of an op that computes each place of it by itself: the first
+    ``inputs`` are read at the same place."""
+    known = all(kind.rank > axis for kind in types.outputs)
+    windows: list[Window | None] = [SAME_ROW if known else None] * inputs
+    return (*windows, *([None] * (len(types.inputs) - inputs)))
 
 
 def broadcast_rows(kind: TensorType | None, output: TensorType) -> Reading | None:

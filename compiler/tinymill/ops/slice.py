@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidModel
-from ..ir import DType, Example, Flat, KernelCall, Op, Reading, TensorType, Types
+from ..ir import DType, Example, Flat, KernelCall, Op, Reading, TensorType, Types, Window
 from .moving import walk
 from .registry import from_onnx, from_tflite
 from .reshape import Reshape
@@ -53,6 +53,16 @@ class Slice(Op):
         # input and output of one height: all rows, in their order or turned around
         turned = self.begin[1:2] != (0,)
         return (None,) if turned else same_rows(types)
+
+    def along(self, types: Types, axis: int) -> tuple[Window | None, ...]:
+        if self.step[axis] < 0:
+            return (None,)
+        return (Window(1, self.step[axis], 1, -self.begin[axis]),)
+
+    def cut(self, axis: int, size: int, before: int, after: int) -> Op:
+        begin, sizes = list(self.begin), list(self.size)
+        begin[axis], sizes[axis] = 0, size
+        return Slice(tuple(begin), tuple(sizes), self.step)
 
     def permuted(self, order: Sequence[int], types: Types) -> Op | None:
         places = [list(order).index(axis) for axis in range(len(order))]

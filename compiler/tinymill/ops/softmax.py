@@ -21,10 +21,11 @@ from ..ir import (
     Table,
     TensorType,
     Types,
+    Window,
 )
 from .arithmetic import divide_by_pot, doubling_high_mul, fixed_multiplier, saturate, wrap32
 from .registry import from_tflite
-from .rows import same_rows
+from .rows import same_places, same_rows
 from .table_softmax import table_softmax
 
 # gemmlowp's fixed-point softmax as TFLite uses it: differences of logits carry 5 integer bits,
@@ -51,6 +52,10 @@ class Softmax(Op):
 
     def windows(self, types: Types) -> tuple[Reading | None, ...]:
         return same_rows(types)
+
+    def along(self, types: Types, axis: int) -> tuple[Window | None, ...]:
+        inner = axis < types.output.rank - 1
+        return same_places(types, axis) if inner else (None,) * len(types.inputs)
 
     def reference(
         self, inputs: Sequence[np.ndarray | None], types: Types

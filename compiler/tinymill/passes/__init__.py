@@ -1,5 +1,6 @@
-"""Graph -> Graph: one file a pass, the order in ``pipeline``."""
+"""Graph -> Graph: one file a pass, the order in ``pipeline``; ``sliding`` for models over time."""
 
 from .pipeline import pipeline, run_passes
+from .sliding import BORDERS, Stepped, stepped
 
-__all__ = ["pipeline", "run_passes"]
+__all__ = ["BORDERS", "Stepped", "pipeline", "run_passes", "stepped"]

@@ -164,7 +164,8 @@ def _plain(step: Step) -> Called:
     """Calls, rows, pixels, elements: of a call without rows the caller makes one for each row."""
     by_rows = not any(isinstance(item, Rows) for item in step.call.operands)
     height = max(1, step.height)
-    output = step.types.outputs[0] if step.types.outputs else None
+    made = (*step.types.outputs, *(step.types.input(index) for index in step.node.op.mutates))
+    output = made[0] if made else None
     outputs = (output.count if output is not None else 0) / height
     depth = output.shape[-1] if output is not None and output.rank else 1
     first = next((kind for kind in step.types.inputs if kind is not None), None)

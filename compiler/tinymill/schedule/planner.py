@@ -340,5 +340,9 @@ def _state(graph: Graph) -> tuple[dict[str, int], int]:
         end = -(-end // align) * align
         offsets[name] = end
         end += kind.bytes
-    views = {v: offsets[root] for v, root in graph.alias_roots.items() if root in offsets}
+    views = {
+        view: offsets[root] + graph.alias_offsets[view]
+        for view, root in graph.alias_roots.items()
+        if root in offsets
+    }
     return {**offsets, **views}, end
