@@ -22,6 +22,7 @@ from .segments import (
     least_need,
     on_a_path,
     ordered,
+    too_large_before,
 )
 from .steps import Optimize, Workshop
 from .streaming import Stream, member_of
@@ -200,9 +201,13 @@ class Planner:
 
     def _candidates(self, limit: int) -> list[Candidate]:
         """All forms of the segments that plans of candidates up to ``limit`` bytes may hold."""
+        count = len(self.workshop.nodes)
         found = [candidate for candidate in self._plain if candidate.need <= limit]
-        for candidate in on_a_path(found, len(self.workshop.nodes), limit):
-            if candidate.choice.rows:
+        # layers that no budget worth trying forbids to compute whole: turns only cost there
+        enough = min(limit, least_need(self._plain, count)) * 3 // 4
+        forbidden = too_large_before(self._plain, count, enough)
+        for candidate in on_a_path(found, count, limit):
+            if candidate.choice.rows and forbidden[candidate.start] < forbidden[candidate.end]:
                 if candidate not in self._variants:
                     self._variants[candidate] = tuple(self.candidates.variants(candidate))
                 found += (other for other in self._variants[candidate] if other.need <= limit)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from ..ir import Node
 from .cost import SEGMENT, cost_of
@@ -356,6 +356,16 @@ def on_a_path(candidates: Sequence[Candidate], count: int, limit: int) -> list[C
     """Those candidates that are part of a path on which each needs at most ``limit`` bytes."""
     ahead, back = _reach(candidates, count)
     return [c for c in candidates if max(ahead[c.start], c.need, back[c.end]) <= limit]
+
+
+def too_large_before(candidates: Iterable[Candidate], count: int, limit: int) -> list[int]:
+    """For each place how many layers before it need more than ``limit`` bytes whole, or can't be
+    computed so."""
+    fits = [0] * count
+    for candidate in candidates:
+        if candidate.choice == WHOLE and candidate.need <= limit:
+            fits[candidate.start] = 1
+    return [0, *accumulate(1 - each for each in fits)]
 
 
 def _reach(candidates: Iterable[Candidate], count: int) -> tuple[list[int], list[int]]:
