@@ -30,6 +30,7 @@ from .errors import (
 from .fit import check_arena, plan_by, plan_within
 from .frontends import read_model
 from .ir import DType, Graph, Node, Port
+from .loaded import Loaded
 from .ops.quantization import Quantize
 from .passes import pipeline, run_passes
 from .project import PLAN, read_plan, write_project
@@ -649,3 +650,40 @@ def _planner_of(
         graph, board.features, keep_inputs=keep_inputs, optimize=optimize,
         stream_input=stream_input,
     )  # fmt: skip
+
+
+def load(
+    model: str | Path,
+    *,
+    threads: int = 1,
+    io: Io | None = None,
+    requant: Requant | None = None,
+    optimize: Optimize | None = None,
+    plan: str | Path | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    cc: str | None = None,
+) -> Loaded:
+    """A model file, compiled for the host, or a project folder as a callable on arrays.
+
+    The C is built into a shared library, once for the same C (TINYMILL_CACHE names the folder).
+    ``io``, ``requant``, ``optimize`` and ``plan`` are as for ``compile``; a project folder has its
+    own, and others are refused. Raises what ``compile`` raises, ``InvalidInput``,
+    ``ToolMissing``, ``ToolFailed``.
+    """
+    path = Path(model)
+    if path.is_dir():
+        _check_options(
+            read_plan(path), path, io=io, requant=requant, optimize=optimize,
+            plan=None if plan is None else str(plan),
+        )  # fmt: skip
+        if shapes:
+            raise InvalidInput("was compiled with its shapes", at=str(path))
+        return Loaded(path, threads=threads, cc=cc)
+    compiled = compile(
+        path, io=io or "quantized", requant=requant or "exact", optimize=optimize or "time",
+        plan=plan or "min-time", shapes=shapes,
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory(prefix="tinymill-") as name:
+        folder = Path(name) / "project"
+        compiled.write(folder)
+        return Loaded(folder, threads=threads, cc=cc)

@@ -102,7 +102,20 @@ def frames_of(
     std: float | None = None,
     resize: bool = False,
 ) -> tuple[bytes, int]:
-    """The bytes of all frames and their number.
+    """The bytes of all frames and their number: ``columns_of``, frame by frame."""
+    columns, count = columns_of(sources, ends, mean=mean, std=std, resize=resize)
+    return join_frames(columns, ends, count), count
+
+
+def columns_of(
+    sources: Sequence[str | Path | np.ndarray],
+    ends: Sequence[End],
+    *,
+    mean: float | None = None,
+    std: float | None = None,
+    resize: bool = False,
+) -> tuple[list[np.ndarray], int]:
+    """For each input an array [frames or 1, *its shape], and the number of frames.
 
     ``sources`` are one for each input (a single "pattern" serves all): arrays, .npy files,
     images. An array with one more leading axis, or a longer first axis where the model's is 1,
@@ -131,12 +144,17 @@ def frames_of(
     count = max((len(column) for column in columns), default=1)
     if any(len(column) not in (1, count) for column in columns):
         raise InvalidInput(f"inputs of {[len(column) for column in columns]} frames")
-    frames = b"".join(
+    return columns, count
+
+
+def join_frames(columns: Sequence[np.ndarray], ends: Sequence[End], count: int) -> bytes:
+    """The bytes of ``count`` frames, each all inputs one after the other; a column of one frame
+    serves all."""
+    return b"".join(
         end.to_bytes(column[index if len(column) > 1 else 0])
         for index in range(count)
         for column, end in zip(columns, ends, strict=True)
     )
-    return frames, count
 
 
 def outputs_of(raw: bytes, ends: Sequence[End], count: int) -> list[np.ndarray]:
