@@ -134,7 +134,7 @@ def test_state_stays_until_reset(shared):
     assert crc(together) == tinymill.run(path, input=frames, layers=False).output_crc32
     assert (model(frames) != together).any()
     model.reset()
-    one_by_one = np.concatenate([model(frame) for frame in frames])
+    one_by_one = np.stack([model(frame) for frame in frames])
     np.testing.assert_array_equal(one_by_one, together)
     with pytest.raises(tinymill.InvalidInput, match="keeps state"):
         tinymill.load(path, threads=2)

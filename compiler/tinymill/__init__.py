@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         Inspection,
         Loaded,
         RunResult,
+        Validation,
         compile,
         front,
         inspect,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
         plan_model,
         run,
         save_picture,
+        validate,
     )
     from .errors import (
         BoardError,
@@ -56,6 +58,7 @@ __all__ = [
     "ToolFailed",
     "ToolMissing",
     "UnsupportedOp",
+    "Validation",
     "compile",
     "front",
     "inspect",
@@ -63,6 +66,7 @@ __all__ = [
     "plan_model",
     "run",
     "save_picture",
+    "validate",
 ]
 
 

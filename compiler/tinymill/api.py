@@ -35,9 +35,10 @@ from .ops.quantization import Quantize
 from .passes import pipeline, run_passes
 from .project import PLAN, read_plan, write_project
 from .report import save_picture  # noqa: F401  one of the calls
-from .samples import PATTERN, End, frames_of, outputs_of
+from .samples import PATTERN, End, columns_of, frames_of, outputs_of
 from .schedule import Goal, Optimize, Plan, Planner, schedule_of
 from .schedule import plan as plan_graph
+from .validation import TOLERANCE, Comparison, Validation, compare, oracle, tapped
 
 Io = Literal["quantized", "float"]
 Requant = Literal["exact", "fixed"]
@@ -269,10 +270,37 @@ def compile(
         if value not in get_args(allowed):
             raise InvalidInput(f"{option} is {value!r}, not one of {', '.join(get_args(allowed))}")
     board = target if isinstance(target, Board) else load_board(target)
-    board = _tuned(board, optimize)
     source = Path(model)
     dump = None if dump_passes is None else Path(dump_passes)
     graph = _lowered(read_model(source, shapes=shapes), io, requant, dump)
+    compiled = _compile_graph(
+        graph, source, board=board, io=io, requant=requant, optimize=optimize, plan=plan, ram=ram,
+        keep_inputs=keep_inputs, stream_input=stream_input, fast_ram=fast_ram, weights=weights,
+        name=name,
+    )  # fmt: skip
+    if output is not None:
+        compiled.write(output)
+    return compiled
+
+
+def _compile_graph(
+    graph: Graph,
+    source: Path,
+    *,
+    board: Board,
+    io: Io,
+    requant: Requant,
+    optimize: Optimize,
+    plan: str | Path,
+    ram: int | None = None,
+    keep_inputs: bool = False,
+    stream_input: bool = False,
+    fast_ram: int | None = None,
+    weights: Weights = "flash",
+    name: str | None = None,
+) -> Compiled:
+    """A graph that the passes have lowered as C; ``source`` is the file it came from."""
+    board = _tuned(board, optimize)
     planner = Planner(
         graph, board.features, keep_inputs=keep_inputs, optimize=optimize,
         stream_input=stream_input, fast_ram=fast_ram,
@@ -306,10 +334,7 @@ def compile(
         "stream_input": stream_input,
     }  # fmt: skip
     files[PLAN] = _describe(found, board, prefix, source.name, options)
-    compiled = Compiled(prefix, board, found, dict(sorted(files.items())))
-    if output is not None:
-        compiled.write(output)
-    return compiled
+    return Compiled(prefix, board, found, dict(sorted(files.items())))
 
 
 def _in_two_memories(planner: Planner, found: Plan, board: Board) -> Plan:
@@ -687,3 +712,80 @@ def load(
         folder = Path(name) / "project"
         compiled.write(folder)
         return Loaded(folder, threads=threads, cc=cc)
+
+
+def validate(
+    model: str | Path,
+    *,
+    target: str | Path | Board = "host",
+    input: Sequence[str | Path | np.ndarray] | str | Path | np.ndarray = PATTERN,
+    layers: bool = False,
+    tolerance: float = TOLERANCE,
+    io: Io = "quantized",
+    requant: Requant = "exact",
+    optimize: Optimize = "time",
+    plan: str | Path = "min-time",
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    cc: str | None = None,
+    sanitize: bool = False,
+    mean: float | None = None,
+    std: float | None = None,
+    resize: bool = False,
+    timeout: float = 600.0,
+) -> Validation:
+    """Runs a model file as C, on the host or in QEMU, and by the references of its ops in numpy,
+    on the same inputs, and compares the bytes.
+
+    ``layers`` compares each layer's output, too, in a second program that keeps them all.
+    ``tolerance`` is that of floats. The rest is as for ``run``, which says what is raised.
+    """
+    if not 0 <= tolerance < 1:
+        raise InvalidInput(f"a tolerance of {tolerance:g}", hint="0 up to 1 are possible")
+    path = Path(model)
+    if path.is_dir():
+        raise InvalidInput(
+            "a folder of C has no graph to compare with", at=str(path), hint="give the model file"
+        )
+    compiled = compile(
+        path, target=target, io=io, requant=requant, optimize=optimize, plan=plan, shapes=shapes
+    )
+    graph = compiled.plan.graph
+    sources = [input] if isinstance(input, str | Path | np.ndarray) else list(input)
+    ends = [End.of(entry) for entry in compiled.description["inputs"]]
+    columns, count = columns_of(sources, ends, mean=mean, std=std, resize=resize)
+
+    def computed(project: Compiled) -> list[np.ndarray]:
+        with tempfile.TemporaryDirectory(prefix="tinymill-") as name:
+            folder = Path(name) / "project"
+            project.write(folder)
+            frames = [np.broadcast_to(each, (count, *each.shape[1:])) for each in columns]
+            found = _run_project(
+                folder, project.description, project.board, frames, layers=False, cycles=False,
+                cc=cc, sanitize=sanitize, mean=None, std=None, resize=False, timeout=timeout,
+            )  # fmt: skip
+        return [out if found.frames > 1 else out[None] for out in found.outputs]
+
+    def compared(asked: Graph, project: Compiled) -> list[Comparison]:
+        pairs = zip(computed(project), oracle(asked, columns, count), asked.outputs, strict=True)
+        return [
+            compare(
+                port.name, graph.producers[port.value].op.name if port.value in graph.producers
+                else "input", found, truth, tolerance=tolerance,
+            )
+            for found, truth, port in pairs
+        ]  # fmt: skip
+
+    outputs = compared(graph, compiled)
+    by_layer = None
+    if layers:
+        every = tapped(graph)
+        try:
+            program = _compile_graph(
+                every, path, board=compiled.board, io=io, requant=requant, optimize=optimize,
+                plan=plan,
+            )  # fmt: skip
+            by_layer = tuple(compared(every, program)[len(graph.outputs) :])
+        except OutOfMemory as error:
+            error.hint = "every layer's output is kept: leave out --layers, or take another target"
+            raise
+    return Validation(compiled.board.name, count, tolerance, tuple(outputs), by_layer)

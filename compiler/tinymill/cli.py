@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .deploy import Forecast
     from .report import SegmentFigures
     from .schedule import Plan
+    from .validation import Comparison, Validation
 
 app = typer.Typer(
     name="tinymill",
@@ -38,6 +39,7 @@ app = typer.Typer(
 )
 say = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+DIFFERS = 1
 USER_ERROR = 2
 INTERRUPTED = 130
 TERMINATED = 143
@@ -361,6 +363,81 @@ def run_command(
         _print_json(_run_json(result))
     else:
         _show_run(result, names)
+
+
+@app.command("validate")
+def validate_command(
+    model: Model,
+    inputs: Annotated[
+        list[str],
+        typer.Option(
+            "--inputs",
+            "--input",
+            "-i",
+            help="FILE.npy, an image, or pattern (the benchmark input); once for each input of "
+            "the model. One more leading axis in a .npy is a sequence of frames",
+            show_default=False,
+        ),
+    ],
+    target: Annotated[
+        str, typer.Option("--target", "--board", help="a board's name or .toml file")
+    ] = "host",
+    layers: Annotated[
+        bool, typer.Option("--layers", help="compare each layer's output, in a second program")
+    ] = False,
+    tolerance: Annotated[
+        float,
+        typer.Option(help="of floats, times the greater of 1 and the value; integers are equal"),
+    ] = 1e-5,
+    io: IoOption = Io.quantized,
+    requant: RequantOption = Requant.exact,
+    optimize: OptimizeOption = Optimize.time,
+    plan: GoalOption = "min-time",
+    shape: Shape = None,
+    cc: Annotated[
+        str | None,
+        typer.Option("--cc", help="C compiler [default: cc on the host, else the board's gcc]"),
+    ] = None,
+    sanitize: Annotated[
+        bool, typer.Option("--sanitize", help="host: address and undefined-behaviour sanitizers")
+    ] = False,
+    mean: Annotated[float | None, typer.Option(help="images: real = (pixel - mean) / std")] = None,
+    std: Annotated[float | None, typer.Option(help="images: see --mean")] = None,
+    resize: Annotated[
+        bool, typer.Option("--resize", help="scale images to the model's size")
+    ] = False,
+    timeout: Annotated[float, typer.Option(help="seconds for the build and for the run")] = 600.0,
+    as_json: Json = False,
+) -> None:
+    """Compare a model's C, on the host or in QEMU, with its ops' definitions in numpy; exit
+    code 1 where any byte of an integer, or a float by more than the tolerance, differs."""
+    from . import api  # noqa: PLC0415
+
+    with (
+        say.status("building, running, comparing") if say.is_terminal else contextlib.nullcontext()
+    ):
+        found = api.validate(
+            model, target=target, input=inputs, layers=layers, tolerance=tolerance, io=io.value,
+            requant=requant.value, optimize=optimize.value, plan=plan, shapes=_shapes(shape),
+            cc=cc, sanitize=sanitize, mean=mean, std=std, resize=resize, timeout=timeout,
+        )  # fmt: skip
+    if as_json:
+        first = found.first_differing_layer
+        _print_json(
+            {
+                "target": found.target,
+                "frames": found.frames,
+                "tolerance": found.tolerance,
+                "agree": found.agree,
+                "outputs": [vars(each) for each in found.outputs],
+                "layers": None if found.layers is None else [vars(each) for each in found.layers],
+                "first_differing_layer": first and first.name,
+            }
+        )
+    else:
+        _show_validation(found)
+    if not found.agree:
+        raise typer.Exit(DIFFERS)
 
 
 @app.command()
@@ -749,6 +826,39 @@ def _show_run(result: RunResult, labels: Sequence[str] | None) -> None:
     out.print(f"RAM   {ram.total:,} = arena {ram.arena:,} + static {ram.static:,} + stack {stack}")
     out.print(f"flash {flash.total:,} = code {flash.code:,} + weights {flash.weights:,}")
     out.print(f"output crc32 {result.output_crc32}")
+
+
+def _show_validation(found: Validation) -> None:
+    if found.layers is not None:
+        table = _table(">#", "layer", "op", "output", ">bytes", ">differ", ">by at most")
+        for index, each in enumerate(found.layers):
+            table.add_row(str(index), *_compared(each))
+        _print_plain(table)
+    table = _table("output", "op", "type", ">bytes", ">differ", ">by at most")
+    for each in found.outputs:
+        table.add_row(*_compared(each))
+    _print_plain(table)
+    frames = f"{found.frames} frame{'s' * (found.frames > 1)}"
+    first = found.first_differing_layer
+    if found.agree:
+        bytes_apart = sum(each.differing_bytes for each in (*found.outputs, *(found.layers or ())))
+        same = "the same bytes" if not bytes_apart else f"within {found.tolerance:g}"
+        out.print(f"{found.target} and the oracle agree on {frames}: {same}")
+        return
+    out.print(f"{found.target} and the oracle differ on {frames}", style="red")
+    if first is not None:
+        out.print(f"the first layer that differs: {_short(first.name)} ({first.op})")
+    elif found.layers is not None:
+        out.print("no layer differs when the outputs of all are kept: the plan is at fault")
+
+
+def _compared(each: Comparison) -> tuple[str, ...]:
+    shape = "x".join(map(str, each.shape))
+    worst = f"{each.worst:.3g}" if each.differing_bytes else "-"
+    return (
+        _short(each.name), each.op, f"{each.dtype}[{shape}]", f"{each.bytes:,}",
+        f"{each.differing_bytes:,}" if each.differing_bytes else "-", worst,
+    )  # fmt: skip
 
 
 def _print_plain(table: Table) -> None:
