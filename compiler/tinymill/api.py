@@ -7,12 +7,13 @@ import json
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Literal, get_args
 
 import numpy as np
+import onnx
 
 from . import __version__
 from .boards import Board, load_board
@@ -25,15 +26,27 @@ from .errors import (
     OutOfMemory,
     TinymillError,
     ToolFailed,
+    ToolMissing,
     UnsupportedOp,
 )
 from .fit import check_arena, plan_by, plan_within
 from .frontends import read_model
 from .ir import DType, Graph, Node, Port
-from .loaded import Loaded
+from .loaded import FRAMES_AT_ONCE, Loaded, default_threads
 from .ops.quantization import Quantize
 from .passes import pipeline, run_passes
 from .project import PLAN, read_plan, write_project
+from .quantizer import (
+    LayerError,
+    Method,
+    Preparation,
+    Samples,
+    convert,
+    inputs_of,
+    prepare,
+    read_samples,
+    right_answers,
+)
 from .report import save_picture  # noqa: F401  one of the calls
 from .samples import PATTERN, End, columns_of, frames_of, outputs_of
 from .schedule import Goal, Optimize, Plan, Planner, schedule_of
@@ -174,6 +187,36 @@ class RunResult:
                 part = array if self.frames == 1 else array[frame]
                 crc = zlib.crc32(np.ascontiguousarray(part).tobytes(), crc)
         return f"{crc:08x}"
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Right answers of the float model and of the int8 one. ``by`` says who computed the latter:
+    the compiled C, or ONNX Runtime where no C compiler is installed."""
+
+    samples: int
+    real: float
+    quantized: float
+    by: str
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """What ``quantize`` made. ``equalized`` counts pairs of layers, ``corrected`` layers;
+    ``unquantized`` names the layers that compute in float."""
+
+    output: Path
+    bytes: int
+    samples: int
+    equalized: int
+    corrected: int
+    layers: tuple[LayerError, ...]
+    unquantized: tuple[str, ...]
+    accuracy: Accuracy | None
+
+    def worst(self, most: int = 3) -> tuple[LayerError, ...]:
+        """The layers furthest from the float model, the worst first."""
+        return tuple(sorted(self.layers, key=lambda layer: layer.sqnr_db)[:most])
 
 
 def inspect(model: str | Path, *, shapes: Mapping[str, Sequence[int]] | None = None) -> Inspection:
@@ -789,3 +832,123 @@ def validate(
             error.hint = "every layer's output is kept: leave out --layers, or take another target"
             raise
     return Validation(compiled.board.name, count, tolerance, tuple(outputs), by_layer)
+
+
+def quantize(
+    model: str | Path,
+    *,
+    calibration: str | Path,
+    output: str | Path,
+    method: Method = "minmax",
+    percentile: float = 99.99,
+    samples: int = 256,
+    equalize: bool = False,
+    correct_bias: bool = False,
+    evaluate: str | Path | None = None,
+    labels: str | Path | None = None,
+    classes: Sequence[str] | None = None,
+    preparation: Preparation | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    progress: Callable[[str, int], Callable[[], None]] = lambda what, steps: lambda: None,
+) -> Quantized:
+    """Writes a float ONNX model as int8 (QDQ, weights per channel) to ``output``.
+
+    The ranges of activations come from at most ``samples`` of ``calibration``, spread over all:
+    least and greatest value ("minmax"), or cut where it costs least ("entropy") or at a
+    ``percentile``. ``quantizer.read_samples`` says what the data may be. ``evaluate`` is labelled
+    data to measure with (default: the calibration data, if it has labels); ``labels`` are that
+    data's. ``equalize`` and ``correct_bias`` are those of Nagel et al. (2019). The result is one
+    that ``compile`` takes, else nothing is written. Raises ``CompileError`` and its kin,
+    ``InvalidInput``, ``ToolMissing`` without ONNX Runtime.
+    """
+    source, target = Path(model), Path(output)
+    if target.suffix != ".onnx":
+        raise InvalidInput("the int8 model is written as .onnx", at=str(target))
+    if not target.parent.is_dir() or target.is_dir():
+        raise InvalidInput("can't be written there", at=str(target))
+    if samples < 1:
+        raise InvalidInput(f"{samples} samples to calibrate with")
+    preparation = preparation or Preparation()
+    real = prepare(source, shapes)
+    ends = inputs_of(real)
+    own_labels = None if labels is None or evaluate is not None else Path(labels)
+    data = read_samples(Path(calibration), ends, preparation, labels=own_labels, classes=classes)
+    judged: Samples | None = data
+    if evaluate is not None:
+        judged = read_samples(
+            Path(evaluate), ends, preparation, labels=None if labels is None else Path(labels),
+            classes=classes,
+        )  # fmt: skip
+        if judged.labels is None:
+            raise InvalidInput("has no labels to measure with", at=str(evaluate))
+    elif data.labels is None:
+        judged = None
+    found = convert(
+        real, data.spread(samples), preparation, method=method, percentile=percentile,
+        equalized=equalize, corrected=correct_bias, progress=progress,
+    )  # fmt: skip
+    content = found.model.SerializeToString()
+    with tempfile.TemporaryDirectory(prefix="tinymill-") as name:
+        written = Path(name) / "quantized.onnx"
+        written.write_bytes(content)
+        compiled = compile(written, io="float")
+        accuracy = None if judged is None else _accuracy(real, written, judged, progress)
+    floats = tuple(
+        node.name
+        for node in compiled.plan.graph.nodes
+        if not isinstance(node.op, Quantize)
+        and any(compiled.plan.graph.type(value).dtype is DType.FLOAT32 for value in node.outputs)
+        and any(
+            value and compiled.plan.graph.type(value).dtype is DType.FLOAT32
+            for value in node.inputs
+        )
+    )
+    _write_whole(content, target)
+    return Quantized(
+        target, len(content), min(samples, data.count), found.equalized, found.corrected,
+        found.layers, floats, accuracy,
+    )  # fmt: skip
+
+
+def _accuracy(
+    real: Any,
+    written: Path,
+    judged: Samples,
+    progress: Callable[[str, int], Callable[[], None]],
+) -> Accuracy:
+    """Of the prepared float model, and of the int8 one with float ends."""
+    assert judged.labels is not None
+    count = judged.count
+    right = right_answers(real, judged.feed, judged.labels, progress("float model", count))
+    step = progress("int8 model", count)
+    try:
+        loaded = load(written, io="float", threads=default_threads())
+    except ToolMissing:
+        answers = right_answers(onnx.load(written), judged.feed, judged.labels, step)
+        return Accuracy(count, right / count, answers / count, "ONNX Runtime")
+    answers = 0
+    for start in range(0, count, FRAMES_AT_ONCE):
+        places = range(start, min(start + FRAMES_AT_ONCE, count))
+        feeds = [judged.feed(index) for index in places]
+        batch = {end.name: np.stack([feed[end.name] for feed in feeds]) for end in loaded.inputs}
+        found = loaded.run(batch)[loaded.output_names[0]].reshape(len(feeds), -1)
+        answers += int((found.argmax(axis=1) == judged.labels[places.start : places.stop]).sum())
+        for _ in places:
+            step()
+    return Accuracy(count, right / count, answers / count, "the compiled C")
+
+
+def _write_whole(content: bytes, path: Path) -> None:
+    """Writes a file, whole or not at all."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_bytes(content)
+        part.replace(path)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        if isinstance(error, OSError):
+            raise TinymillError(
+                f"can't be written: {error.strerror or error}", at=str(path)
+            ) from error
+        raise

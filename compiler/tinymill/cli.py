@@ -9,20 +9,28 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
+from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Self
 
 import typer
 from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from . import __version__
 from .errors import InvalidInput, TinymillError, one_line
 
 if TYPE_CHECKING:
-    from .api import Compiled, Inspection, LayerTime, RunResult
+    from .api import Compiled, Inspection, LayerTime, Quantized, RunResult
     from .boards import Board
     from .deploy import Forecast
     from .report import SegmentFigures
@@ -440,6 +448,132 @@ def validate_command(
         raise typer.Exit(DIFFERS)
 
 
+class Method(StrEnum):
+    """How ranges of activations are found."""
+
+    minmax = "minmax"
+    entropy = "entropy"
+    percentile = "percentile"
+
+
+class Layout(StrEnum):
+    """Where arrays have their channels."""
+
+    nchw = "nchw"
+    nhwc = "nhwc"
+
+
+@app.command("quantize")
+def quantize_command(
+    model: Annotated[Path, typer.Argument(help="a float .onnx file", show_default=False)],
+    calibration: Annotated[
+        Path,
+        typer.Option(
+            "--calibration",
+            "-c",
+            help="samples that give the ranges: .npy, .npz (x, or arrays named as the inputs; "
+            "labels y), a folder of pictures, or of one folder a class",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="FILE.onnx for the int8 model")],
+    method: Annotated[
+        Method,
+        typer.Option(
+            "--method",
+            help="ranges from least to greatest value, or cut where it costs least (entropy) or "
+            "at --percentile",
+        ),
+    ] = Method.minmax,
+    percentile: Annotated[float, typer.Option(help="for --method percentile")] = 99.99,
+    samples: Annotated[
+        int, typer.Option(min=1, help="calibrate with at most so many, spread over all")
+    ] = 256,
+    equalize: Annotated[
+        bool, typer.Option("--equalize", help="cross-layer equalisation before quantising")
+    ] = False,
+    correct_bias: Annotated[
+        bool, typer.Option("--correct-bias", help="take out the mean errors of rounded weights")
+    ] = False,
+    evaluate: Annotated[
+        Path | None,
+        typer.Option(
+            "--evaluate", help="labelled samples to measure with [default: --calibration's]"
+        ),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option("--labels", help="the samples' classes: .npy or text, one integer each"),
+    ] = None,
+    classes: Annotated[
+        Path | None,
+        typer.Option("--classes", help="names of class folders in the model's order, one a line"),
+    ] = None,
+    mean: Annotated[
+        str | None,
+        typer.Option(help="inputs are (value - mean) / std: one number, or R,G,B [default: 0]"),
+    ] = None,
+    std: Annotated[
+        str | None, typer.Option(help="see --mean [default: 255 for pictures, 1 for arrays]")
+    ] = None,
+    layout: Annotated[
+        Layout | None,
+        typer.Option(help="of arrays whose channels stand elsewhere than the model's"),
+    ] = None,
+    shape: Shape = None,
+    as_json: Json = False,
+) -> None:
+    """Quantise a float ONNX model to int8 and show what it costs, layer by layer."""
+    from . import api  # noqa: PLC0415
+    from .quantizer import Preparation  # noqa: PLC0415
+
+    preparation = Preparation(
+        _numbers(mean, "--mean"), _numbers(std, "--std"), None if layout is None else layout.value
+    )
+    with _Bars() as bars:
+        found = api.quantize(
+            model, calibration=calibration, output=output, method=method.value,
+            percentile=percentile, samples=samples, equalize=equalize, correct_bias=correct_bias,
+            evaluate=evaluate, labels=labels, classes=_labels(classes), preparation=preparation,
+            shapes=_shapes(shape), progress=bars.begin,
+        )  # fmt: skip
+    if as_json:
+        _print_json(_quantized_json(found))
+    else:
+        _show_quantized(found)
+
+
+class _Bars:
+    """A bar for each stage of something long, where a person watches; gone at the end."""
+
+    def __init__(self) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+            TimeRemainingColumn(), console=say, transient=True, disable=not say.is_terminal,
+        )  # fmt: skip
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def begin(self, what: str, steps: int) -> Callable[[], None]:
+        """A new bar; the call that moves it by a step."""
+        task = self._progress.add_task(what, total=steps)
+        return lambda: self._progress.advance(task)
+
+
+def _numbers(text: str | None, option: str) -> tuple[float, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(float(number) for number in text.split(","))
+    except ValueError as error:
+        raise InvalidInput("write numbers as 0.5 or 0.5,0.4,0.4", at=f"{option} {text}") from error
+
+
 @app.command()
 def boards(as_json: Json = False) -> None:
     """List the targets."""
@@ -667,6 +801,59 @@ def _show_compiled(compiled: Compiled, found: Forecast | None, folder: Path) -> 
         reason = f"{lacks} is not installed" if lacks else "it does not build or fit as it is"
         out.print(f"code     not known: {reason}")
     out.print(f"written to {one_line(str(folder), 4096)} for {compiled.board.name}")
+
+
+def _quantized_json(found: Quantized) -> dict[str, Any]:
+    accuracy = found.accuracy
+    return {
+        "output": str(found.output),
+        "bytes": found.bytes,
+        "samples": found.samples,
+        "equalized_pairs": found.equalized,
+        "corrected_layers": found.corrected,
+        "float_layers": found.unquantized,
+        # JSON has no infinity: null where nothing differs
+        "layers": [
+            {key: value if value != inf else None for key, value in vars(layer).items()}
+            for layer in found.layers
+        ],
+        "worst": [layer.name for layer in found.worst()],
+        "accuracy": accuracy
+        and {
+            "samples": accuracy.samples,
+            "float": accuracy.real,
+            "quantized": accuracy.quantized,
+            "by": accuracy.by,
+        },
+    }
+
+
+def _show_quantized(found: Quantized) -> None:
+    table = _table(">#", "layer", "op", ">SQNR, dB", ">its own rounding, dB")
+    for index, layer in enumerate(found.layers):
+        table.add_row(
+            str(index), _short(layer.name), layer.op, f"{layer.sqnr_db:.1f}", f"{layer.own_db:.1f}"
+        )
+    _print_plain(table)
+    if found.equalized:
+        out.print(f"equalised pairs of layers: {found.equalized}")
+    if found.corrected:
+        out.print(f"layers with corrected biases: {found.corrected}")
+    worst = ", ".join(f"{_short(each.name)} ({each.sqnr_db:.1f} dB)" for each in found.worst())
+    if worst:
+        out.print(f"furthest from the float model: {worst}")
+    if found.unquantized:
+        names = ", ".join(_short(name) for name in found.unquantized[:4])
+        more = ", ..." if len(found.unquantized) > 4 else ""
+        out.print(f"layers that compute in float: {len(found.unquantized)} ({names}{more})")
+    if found.accuracy is not None:
+        right = found.accuracy
+        out.print(
+            f"right answers of {right.samples:,}: float {right.real:.2%}, int8 "
+            f"{right.quantized:.2%} by {right.by} ({100 * (right.quantized - right.real):+.2f} "
+            "points)"
+        )
+    out.print(f"written to {one_line(str(found.output), 4096)}, {found.bytes:,} bytes")
 
 
 def _plan_json(plan: Plan, goal: str) -> dict[str, Any]:

@@ -187,7 +187,7 @@ def _load(
     path = Path(source)
     if path.suffix == ".npy":
         return _typed(_read_npy(path), end, str(path))
-    return _image(path, end, mean=mean, std=std, resize=resize)
+    return picture(path, end, mean=mean, std=std, resize=resize)
 
 
 def _read_npy(path: Path) -> np.ndarray:
@@ -231,7 +231,7 @@ def _typed(array: np.ndarray, end: End, at: str) -> np.ndarray:
     return array.astype(end.dtype)
 
 
-def _image(
+def picture(
     path: Path, end: End, *, mean: float | None, std: float | None, resize: bool
 ) -> np.ndarray:
     """A picture as an input [1, H, W, C] or [1, C, H, W] with 1 or 3 channels.
@@ -240,7 +240,7 @@ def _image(
     with ``mean`` and ``std``, and for floats (defaults 0 and 255), the real (pixel - mean) /
     std, quantised where the input is.
     """
-    height, width, channels, first = _picture_shape(end, path)
+    height, width, channels, first = picture_shape(end, path)
     if not (isfinite(mean or 0.0) and isfinite(std or 0.0)) or std == 0.0:
         raise InvalidInput(f"mean {mean} and std {std} scale nothing", at=str(path))
     _need_file(path)
@@ -254,10 +254,10 @@ def _image(
                 )
             if file.mode.startswith(("I", "F")):
                 raise InvalidInput(f"more than 8 bits a pixel (mode {file.mode})", at=str(path))
-            picture = file.convert("L" if channels == 1 else "RGB")
-            if picture.size != (width, height):
-                picture = picture.resize((width, height), Image.Resampling.BILINEAR)
-            pixels = np.asarray(picture, np.uint8).reshape(height, width, channels)
+            converted = file.convert("L" if channels == 1 else "RGB")
+            if converted.size != (width, height):
+                converted = converted.resize((width, height), Image.Resampling.BILINEAR)
+            pixels = np.asarray(converted, np.uint8).reshape(height, width, channels)
     except InvalidInput:
         raise
     except UnidentifiedImageError as error:
@@ -280,7 +280,7 @@ def _image(
     return np.clip(q, limits.min, limits.max).astype(end.dtype)
 
 
-def _picture_shape(end: End, path: Path) -> tuple[int, int, int, bool]:
+def picture_shape(end: End, path: Path) -> tuple[int, int, int, bool]:
     """Height, width, channels, and whether channels come first."""
     shape = end.shape
     if len(shape) == 4 and shape[0] == 1:
