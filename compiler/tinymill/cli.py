@@ -814,7 +814,7 @@ def _quantized_json(found: Quantized) -> dict[str, Any]:
         "float_layers": found.unquantized,
         # JSON has no infinity: null where nothing differs
         "layers": [
-            {key: value if value != inf else None for key, value in vars(layer).items()}
+            {key: None if value in (inf, -inf) else value for key, value in vars(layer).items()}
             for layer in found.layers
         ],
         "worst": [layer.name for layer in found.worst()],

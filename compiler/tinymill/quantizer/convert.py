@@ -28,7 +28,8 @@ MORE_OPS = (
 """Operators with integer forms here that the quantiser takes only where they are named."""
 FLOAT_OPS = ("BatchNormalization", "TopK", "CumSum")
 """Operators without: their ends stay float."""
-_MARK = "onnx.quant.pre.process"
+ENTROPY_BINS = 512
+"""Of the histogram that is cut; the quantiser's default, one a step, leaves nothing to cut."""
 
 
 def quantize_ranges(
@@ -46,68 +47,76 @@ def quantize_ranges(
     """
     quantization = onnxruntime("onnxruntime.quantization")
     registry = onnxruntime("onnxruntime.quantization.registry")
+    quantizers = onnxruntime("onnxruntime.quantization.qdq_quantizer")
+    loading = onnxruntime("onnxruntime.quantization.quant_utils")
     known = {*registry.QLinearOpsRegistry, *registry.QDQRegistry, *MORE_OPS}
-    methods = {
-        "minmax": quantization.CalibrationMethod.MinMax,
-        "entropy": quantization.CalibrationMethod.Entropy,
-        "percentile": quantization.CalibrationMethod.Percentile,
-    }
+    ops = sorted(known - set(FLOAT_OPS))
     kind = quantization.QuantType.QInt8
     overrides = {
         name: [{"scale": np.array(scale, np.float32), "zero_point": np.array(zero, np.int8)}]
         for name, (scale, zero) in inputs.items()
     }
-    marked = onnx.ModelProto()
-    marked.CopyFrom(model)
-    # prepared: the quantiser need not say how
-    marked.metadata_props.add(key=_MARK, value="onnxruntime.quant")
     with tempfile.TemporaryDirectory(prefix="tinymill-") as folder, refusals("quantise the model"):
-        written = Path(folder) / "quantised.onnx"
+        source = Path(folder) / "float.onnx"
+        onnx.save(model, source)
         with _silence():
-            quantization.quantize_static(
-                marked,
-                written,
-                _reader(feed, count, step),
-                quant_format=quantization.QuantFormat.QDQ,
-                op_types_to_quantize=sorted(known - set(FLOAT_OPS)),
-                per_channel=True,
-                activation_type=kind,
-                weight_type=kind,
-                calibrate_method=methods[method],
-                extra_options={
-                    "TensorQuantOverrides": overrides,
-                    "CalibStridedMinMax": _stride(count),
-                    **({"CalibPercentile": percentile} if method == "percentile" else {}),
-                },
+            ranges = _ranges(source, ops, feed, count, method, percentile, step)
+            quantizer = quantizers.QDQQuantizer(
+                loading.load_model_with_shape_infer(source),
+                True,  # per channel
+                False,  # all eight bits of the weights
+                kind,
+                kind,
+                ranges,
+                [],
+                [],
+                ops,
+                {"TensorQuantOverrides": overrides},
             )
-        found = onnx.load(written)
-    kept = [item for item in found.metadata_props if item.key != _MARK]
+            quantizer.quantize_model()
+    found: onnx.ModelProto = quantizer.model.model
+    kept = [item for item in found.metadata_props if not item.key.startswith("onnx.infer")]
     del found.metadata_props[:]
     found.metadata_props.extend(kept)
     return found
 
 
-def _stride(count: int) -> int:
-    """The most samples at once that divide ``count``, as the quantiser wants it."""
-    return max(n for n in range(1, AT_ONCE + 1) if count % n == 0)
+def _ranges(
+    source: Path,
+    ops: list[str],
+    feed: Feeds,
+    count: int,
+    method: Method,
+    percentile: float,
+    step: Callable[[], None],
+) -> Any:
+    """The ranges of all activations, as the quantiser takes them."""
+    calibrate = onnxruntime("onnxruntime.quantization.calibrate")
+    kinds = calibrate.CalibrationMethod
+    kind, options = {
+        "minmax": (kinds.MinMax, {}),
+        "entropy": (kinds.Entropy, {"num_bins": ENTROPY_BINS}),
+        "percentile": (kinds.Percentile, {"percentile": percentile, "symmetric": False}),
+    }[method]
+    calibrator = calibrate.create_calibrator(
+        source, ops, augmented_model_path=str(source.with_name("augmented.onnx")),
+        calibrate_method=kind, extra_options=options,
+    )  # fmt: skip
+    for start in range(0, count, AT_ONCE):
+        calibrator.collect_data(_reader(feed, start, min(start + AT_ONCE, count), step))
+    return calibrator.compute_data()
 
 
-def _reader(feed: Feeds, count: int, step: Callable[[], None]) -> Any:
-    """A calibration reader over the samples; it is asked for ranges of them, in order."""
-    base: Any = onnxruntime("onnxruntime.quantization").CalibrationDataReader
+def _reader(feed: Feeds, start: int, stop: int, step: Callable[[], None]) -> Any:
+    """A calibration reader over some of the samples."""
+    base: Any = onnxruntime("onnxruntime.quantization.calibrate").CalibrationDataReader
 
     class Reader(base):
         def __init__(self) -> None:
-            self._next, self._end = 0, count
-
-        def __len__(self) -> int:
-            return count
-
-        def set_range(self, start_index: int, end_index: int) -> None:
-            self._next, self._end = start_index, end_index
+            self._next = start
 
         def get_next(self) -> dict[str, np.ndarray] | None:
-            if self._next >= self._end:
+            if self._next >= stop:
                 return None
             self._next += 1
             step()

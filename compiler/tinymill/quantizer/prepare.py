@@ -83,13 +83,12 @@ def _fix_inputs(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -> 
     """Gives every input its shape, as the ONNX frontend does; an open batch is 1."""
     graph = model.graph
     constants = {item.name for item in graph.initializer}
-    inputs = [item for item in graph.input if item.name not in constants]
-    del graph.input[:]
-    graph.input.extend(inputs)
-    unknown = set(shapes) - {item.name for item in inputs}
+    for item in [item for item in graph.input if item.name in constants]:
+        graph.input.remove(item)
+    unknown = set(shapes) - {item.name for item in graph.input}
     if unknown:
         raise InvalidModel(f"--shape names no input: {', '.join(sorted(unknown))}")
-    for item in inputs:
+    for item in graph.input:
         tensor = item.type.tensor_type
         if tensor.elem_type != TensorProto.FLOAT:
             raise UnsupportedOp("only float32 inputs can be quantised", at=item.name)
