@@ -21,7 +21,7 @@ FLOORS = {
     "emit": 4,
     "deploy": 5, "report": 5,
     "editing": 6, "search": 6, "augment": 6, "pruning": 6,
-    "project": 7, "samples": 7, "fit": 7,
+    "project": 7, "samples": 7, "fit": 7, "defaults": 7,
     "loaded": 8, "validation": 8, "quantizer": 8,
     "api": 9,
     "cli": 10,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import logging
 import os
 import signal
 import sys
@@ -609,11 +610,42 @@ def boards(as_json: Json = False) -> None:
 
 @app.callback(invoke_without_command=True)
 def _root(
+    context: typer.Context,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            help="defaults of options, a table for each command [default: tinymill.toml]",
+            envvar="TINYMILL_CONFIG",
+        ),
+    ] = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="say on stderr which programs are called")
+    ] = False,
     version: Annotated[bool, typer.Option("--version", help="print the version")] = False,
 ) -> None:
+    from .defaults import defaults_of  # noqa: PLC0415
+
     if version:
         out.print(f"tinymill {__version__}")
         raise typer.Exit
+    if verbose:
+        logging.basicConfig(level=logging.INFO, format="%(message)s")
+    context.default_map = defaults_of(_options(context), config, os.environ)
+
+
+def _options(context: typer.Context) -> dict[str, dict[str, str]]:
+    """For each command its long options, without dashes, and the parameters they set."""
+    commands = getattr(context.command, "commands", {})
+    return {
+        name: {
+            option.removeprefix("--"): parameter.name
+            for parameter in command.params
+            for option in parameter.opts
+            if option.startswith("--") and parameter.name
+        }
+        for name, command in commands.items()
+    }
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
