@@ -15,12 +15,27 @@ import tinymill
 from conftest import ROOT, absent, need_tool
 from tinymill import cli, quantizer
 from tinymill.deploy import library
+from tinymill.frontends import read_model
+from tinymill.ir import DType, GraphBuilder, Port, TensorType
+from tinymill.ops.binary import Binary
+from tinymill.ops.concat import Concat
+from tinymill.ops.conv import Conv2D
+from tinymill.ops.dense import FullyConnected
+from tinymill.ops.pad import Pad
+from tinymill.ops.pool import MaxPool
+from tinymill.ops.reduce import Reduce
+from tinymill.ops.softmax import Softmax
+from tinymill.ops.transpose import Transpose
+from tinymill.ops.unary import Unary
+from tinymill.passes import pipeline, run_passes
 from tinymill.quantizer import Preparation, dataset, runtime
 from tinymill.quantizer.correct import correct_bias, rounded
 from tinymill.quantizer.edit import Editor
 from tinymill.quantizer.equalize import equalize
+from tinymill.quantizer.export import export
 from tinymill.quantizer.runtime import Session
 from tinymill.samples import End
+from tinymill.validation import oracle
 
 pytest.importorskip("onnxruntime")
 
@@ -374,6 +389,85 @@ def uneven_float_form(path: Path) -> onnx.ModelProto:
     return model
 
 
+# -- float TFLite models ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", ["mlperf_tiny/kws_ref_model_float32", "mlperf_tiny/pretrainedResnet"]
+)
+def test_tflite_models_as_onnx_compute_the_same(shared, name):
+    path = shared / "models" / f"{name}.tflite"
+    graph = run_passes(read_model(path), pipeline(quantized_io=False, fixed=False))
+    (port,) = graph.inputs
+    x = floats(1, 2, *port.shape)
+    (truth,) = oracle(graph, [x], 2)
+    model = quantizer.prepare(path)
+    assert [end.shape for end in quantizer.inputs_of(model)] == [port.shape]
+    session = Session(model)
+    for index in range(2):
+        found = session.run({port.name: x[index]})[graph.outputs[0].name]
+        np.testing.assert_allclose(found, truth[index], rtol=1e-4, atol=1e-5)
+    moved = [node.op_type for node in model.graph.node if node.op_type == "Transpose"]
+    assert len(moved) <= 2  # at the ends
+
+
+def test_a_tflite_model_becomes_int8(shared, tmp_path):
+    path = shared / "models" / "tflm" / "hello_world_float.tflite"
+    x = np.linspace(0, 2 * np.pi, 128, dtype=np.float32).reshape(-1, 1)
+    np.save(tmp_path / "x.npy", x)
+    found = tinymill.quantize(path, calibration=tmp_path / "x.npy", output=tmp_path / "q.onnx")
+    assert found.unquantized == ()
+    answers = tinymill.load(tmp_path / "q.onnx", io="float")(x)
+    assert np.abs(answers - np.sin(x)).max() < 0.15
+
+
+def test_ops_of_the_ir_as_onnx():
+    """Those that few models have, in both forms of a map."""
+    builder = GraphBuilder("ops")
+    builder.types["x"] = TensorType((1, 6, 5, 4), DType.FLOAT32)
+    builder.inputs.append(Port("x", "camera", (1, 4, 6, 5), (0, 2, 3, 1)))
+    weights = builder.constant(floats(1, 4, 3, 3, 1), stem="w")
+    by_channel = builder.constant(floats(2, 1, 1, 1, 4), stem="c")
+    depthwise = Conv2D(pad=(1, 1, 1, 1), groups=4, clamp=(0.0, 6.0))
+
+    def add(op, *inputs: str) -> str:
+        return builder.add(op, inputs, name=op.name)[0]
+
+    value = add(depthwise, "x", weights, "")
+    value = add(Binary("mul"), value, by_channel)
+    value = add(Pad((0, 1, 0, 0), (0, 0, 2, 0), value=0.5), value)
+    other = add(Unary("leakyrelu", alpha=0.1), value)
+    value = add(Concat(3), value, add(Unary("hardsigmoid", 0.2, 0.5), other))
+    value = add(MaxPool((2, 2), (2, 2)), value)
+    builder.outputs.append(Port(value, "map", (1, 8, 3, 3), (0, 2, 3, 1)))
+    mean = add(Reduce("mean", (1, 2), keepdims=False), value)
+    top = add(Reduce("max", (1,)), value)
+    dense = builder.constant(floats(3, 5, 24), stem="d")
+    flat = add(FullyConnected(flatten=True), top, dense, "")
+    turned = add(Transpose((1, 0)), add(Softmax(beta=2.0), flat))
+    for name, each in (("mean", mean), ("turned", turned)):
+        shape = builder.types[each].shape
+        builder.outputs.append(Port(each, name, shape, tuple(range(len(shape)))))
+    graph = builder.finish()
+    x = floats(4, 1, 1, 4, 6, 5)
+    model = export(graph)
+    onnx.checker.check_model(model)
+    found = Session(model).run({"camera": x[0]})
+    for port, truth in zip(graph.outputs, oracle(graph, [x], 1), strict=True):
+        assert found[port.name].shape == port.shape
+        np.testing.assert_allclose(found[port.name], truth[0], rtol=1e-5, atol=1e-5)
+
+
+def test_ops_without_a_float_form_here():
+    builder = GraphBuilder("sine")
+    builder.types["x"] = TensorType((1, 4), DType.FLOAT32)
+    builder.inputs.append(Port("x", "x", (1, 4), (0, 1)))
+    (y,) = builder.add(Unary("sin"), ["x"], name="wave")
+    builder.outputs.append(Port(y, "y", (1, 4), (0, 1)))
+    with pytest.raises(tinymill.UnsupportedOp, match=r"wave: Sin of a TFLite model"):
+        export(builder.finish())
+
+
 # -- the data ---------------------------------------------------------------------------------
 
 
@@ -499,7 +593,7 @@ def test_bad_models_and_outputs(model, samples, tmp_path, capsys, shared):
         return refused(capsys, tmp_path, source, "-c", samples, "-o", output, *more)
 
     assert "quantised already" in says(INT8)
-    assert "TFLite files" in says(shared / "models" / "tflm" / "hello_world_float.tflite")
+    assert "quantised already" in says(shared / "models" / "tflm" / "hello_world_int8.tflite")
     assert "No such file" in says(tmp_path / "none.onnx")
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(model.read_bytes()[:500])

@@ -851,7 +851,7 @@ def quantize(
     shapes: Mapping[str, Sequence[int]] | None = None,
     progress: Callable[[str, int], Callable[[], None]] = lambda what, steps: lambda: None,
 ) -> Quantized:
-    """Writes a float ONNX model as int8 (QDQ, weights per channel) to ``output``.
+    """Writes a float model (ONNX, TFLite) as int8 ONNX (QDQ, weights per channel) to ``output``.
 
     The ranges of activations come from at most ``samples`` of ``calibration``, spread over all:
     least and greatest value ("minmax"), or cut where it costs least ("entropy") or at a

@@ -466,7 +466,9 @@ class Layout(StrEnum):
 
 @app.command("quantize")
 def quantize_command(
-    model: Annotated[Path, typer.Argument(help="a float .onnx file", show_default=False)],
+    model: Annotated[
+        Path, typer.Argument(help="a float .onnx or .tflite file", show_default=False)
+    ],
     calibration: Annotated[
         Path,
         typer.Option(
@@ -524,7 +526,7 @@ def quantize_command(
     shape: Shape = None,
     as_json: Json = False,
 ) -> None:
-    """Quantise a float ONNX model to int8 and show what it costs, layer by layer."""
+    """Quantise a float model to int8 ONNX and show what it costs, layer by layer."""
     from . import api  # noqa: PLC0415
     from .quantizer import Preparation  # noqa: PLC0415
 

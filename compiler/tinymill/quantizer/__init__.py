@@ -1,4 +1,4 @@
-"""Float ONNX models to int8: prepared and improved here, quantised by ONNX Runtime (an extra)."""
+"""Float models to int8 ONNX: prepared and improved here, quantised by ONNX Runtime (an extra)."""
 
 from __future__ import annotations
 

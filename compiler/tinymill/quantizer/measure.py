@@ -13,6 +13,8 @@ from .edit import Editor
 from .runtime import Session
 
 Feeds = Callable[[int], dict[str, np.ndarray]]
+MOVING = ("Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
+"""Operators that leave each value as it is, and so its error."""
 _SUFFIX = "_QuantizeLinear_Input"
 """What the quantiser appends to a value's name where its old name goes to the quantised one."""
 
@@ -40,7 +42,8 @@ def layer_errors(
     count: int,
     step: Callable[[], None],
 ) -> tuple[LayerError, ...]:
-    """The error of each value that a QuantizeLinear makes int8, in the float model's order."""
+    """The error of each value that a QuantizeLinear makes int8, in the float model's order, but of
+    those that are only moved."""
     found = Editor(quantized)
     floats = Editor(real)
     taps: dict[str, tuple[str, float, int]] = {}
@@ -53,7 +56,12 @@ def layer_errors(
             continue
         step_size, zero_point = (found.constant(each) for each in made.input[1:3])
         taps.setdefault(name, (node.output[0], float(step_size), int(zero_point)))
-    order = [name for node in real.graph.node for name in node.output if name in taps]
+    order = [
+        name
+        for node in real.graph.node
+        for name in node.output
+        if name in taps and node.op_type not in MOVING
+    ]
     if not order:
         return ()
     truth = Session(real, order)

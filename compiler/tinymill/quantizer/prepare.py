@@ -1,4 +1,4 @@
-"""A float ONNX file as the quantiser wants it: fixed shapes, constants folded, no BatchNorm."""
+"""A float model file as the quantiser wants it: fixed shapes, constants folded, no BatchNorm."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from onnx import TensorProto, version_converter
 
 from ..errors import InvalidModel, UnsupportedOp
 from ..frontends import read_model
+from ..passes import pipeline, run_passes
 from .edit import Editor
+from .export import export
 from .runtime import QUIET, onnxruntime, refusals
 
 OLDEST_OPSET = 13
@@ -48,12 +50,7 @@ def _read(path: Path) -> onnx.ModelProto:
     except OSError as error:
         raise InvalidModel(error.strerror or "can't be read", at=at) from error
     if path.suffix == ".tflite" or head[4:8] == b"TFL3":
-        read_model(path)  # says what is wrong with a broken file
-        raise UnsupportedOp(
-            "TFLite files are not quantised here",
-            at=at,
-            hint="quantise it in TensorFlow's converter, or export the float model as ONNX",
-        )
+        return export(run_passes(read_model(path), pipeline(quantized_io=False, fixed=False)))
     if (path.is_file() and path.stat().st_size and path.suffix == ".onnx") or head[:1] == b"\x08":
         try:
             model = onnx.load(path)
