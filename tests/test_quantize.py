@@ -565,7 +565,7 @@ def test_bad_data(model, tmp_path, capsys):
 
     assert "No such file" in says()
     x.write_bytes(b"nonsense")
-    assert "no numpy file" in says()
+    assert "no .npy array" in says()
     np.save(x, floats(1, 4, 3, 9, 9))
     assert "the model wants [1, 3, 16, 16]" in says()
     np.save(x, np.full((2, 3, 16, 16), np.nan, np.float32))

@@ -36,6 +36,18 @@ def test_host_and_oracle_agree_on_frames():
     ]
 
 
+def test_frames_of_an_archive_and_of_a_folder(tmp_path):
+    frames = np.random.default_rng(1).integers(-128, 128, (2, 1, 28, 28)).astype(np.int8)
+    np.savez(tmp_path / "data.npz", x=frames, y=np.array([1, 2]))
+    assert tinymill.validate(MODEL, input=tmp_path / "data.npz").frames == 2
+    found = tinymill.validate(MODEL, input=PICTURE.parent)
+    assert found.agree and found.frames == 10
+    for name, message in (("data.npz", "no array"), ("none.npz", "No such file")):
+        np.savez(tmp_path / "data.npz", a=frames, b=frames)
+        with pytest.raises(tinymill.InvalidInput, match=message):
+            tinymill.validate(MODEL, input=tmp_path / name)
+
+
 def test_every_layer_on_a_simulated_core(capsys):
     need_tool("arm-none-eabi-gcc", "qemu-system-arm")
     options = ("--target", "mps2-an386", "--plan", "min-ram", "--layers", "--json")

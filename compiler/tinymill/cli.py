@@ -305,8 +305,8 @@ def run_command(
         typer.Option(
             "--input",
             "-i",
-            help="FILE.npy, an image, or pattern (the benchmark input); once for each input of "
-            "the model. One more leading axis in a .npy is a sequence of frames",
+            help="FILE.npy or .npz, an image, a folder of them, or pattern (the benchmark input); "
+            "once for each input of the model. One more leading axis is a sequence of frames",
             show_default=False,
         ),
     ],
@@ -383,8 +383,8 @@ def validate_command(
             "--inputs",
             "--input",
             "-i",
-            help="FILE.npy, an image, or pattern (the benchmark input); once for each input of "
-            "the model. One more leading axis in a .npy is a sequence of frames",
+            help="FILE.npy or .npz, an image, a folder of them, or pattern (the benchmark input); "
+            "once for each input of the model. One more leading axis is a sequence of frames",
             show_default=False,
         ),
     ],

@@ -16,6 +16,9 @@ from .errors import InvalidInput, InvalidModel
 PATTERN = "pattern"
 DTYPES = ("int8", "uint8", "int16", "int32", "int64", "float32", "bool")
 PICTURES = ("PNG", "JPEG", "BMP", "GIF", "PPM", "WEBP", "TIFF")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".pgm", ".webp", ".tif", ".tiff")
+ANSWERS = ("y", "labels")
+"""Names that labels may have in a .npz."""
 MOST = 1 << 31
 
 
@@ -117,13 +120,14 @@ def columns_of(
 ) -> tuple[list[np.ndarray], int]:
     """For each input an array [frames or 1, *its shape], and the number of frames.
 
-    ``sources`` are one for each input (a single "pattern" serves all): arrays, .npy files,
-    images. An array with one more leading axis, or a longer first axis where the model's is 1,
-    is a sequence of frames. Raises
-    ``InvalidInput``.
+    ``sources`` are one for each input (a single "pattern" or .npz serves all): arrays, .npy
+    files, .npz with an array named as the input (for a single input also x, or its only one),
+    images, folders of images. An array with one more leading axis, or a longer first axis where
+    the model's is 1, is a sequence of frames. Raises ``InvalidInput``.
     """
-    if len(sources) == 1 and isinstance(sources[0], str) and sources[0] == PATTERN:
-        sources = [PATTERN] * len(ends)
+    if len(sources) == 1 and not isinstance(sources[0], np.ndarray):
+        shared = str(sources[0]) == PATTERN or Path(sources[0]).suffix == ".npz"
+        sources = [sources[0]] * len(ends) if shared else sources
     if len(sources) != len(ends):
         names = ", ".join(end.name for end in ends)
         raise InvalidInput(f"{len(sources)} inputs given, the model has {len(ends)} ({names})")
@@ -187,6 +191,13 @@ def _load(
     path = Path(source)
     if path.suffix == ".npy":
         return _typed(_read_npy(path), end, str(path))
+    if path.suffix == ".npz":
+        return _typed(_member(path, end), end, str(path))
+    if path.is_dir():
+        files = pictures_in(path)
+        if not files:
+            raise InvalidInput("no pictures in this folder", at=str(path))
+        return np.stack([picture(file, end, mean=mean, std=std, resize=resize) for file in files])
     return picture(path, end, mean=mean, std=std, resize=resize)
 
 
@@ -198,6 +209,37 @@ def _read_npy(path: Path) -> np.ndarray:
         raise InvalidInput(error.strerror or "can't be read", at=str(path)) from error
     except Exception as error:  # numpy evaluates the header: a broken one raises anything
         raise InvalidInput(f"no .npy array ({error})", at=str(path)) from error
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a .npz file by name. Raises ``InvalidInput``."""
+    _need_file(path)
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except OSError as error:
+        raise InvalidInput(error.strerror or "can't be read", at=str(path)) from error
+    except Exception as error:  # numpy evaluates headers: a broken one raises anything
+        raise InvalidInput(f"no .npz archive ({error})", at=str(path)) from error
+
+
+def _member(path: Path, end: End) -> np.ndarray:
+    arrays = read_npz(path)
+    rest = [name for name in arrays if name not in ANSWERS]
+    name = end.name if end.name in arrays else "x" if "x" in arrays or len(rest) != 1 else rest[0]
+    if name not in arrays:
+        raise InvalidInput(f"no array for the input '{end.name}'", at=str(path))
+    return arrays[name]
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """The images of a folder, in the order of their names. Raises ``InvalidInput``."""
+    try:
+        return sorted(
+            path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file()
+        )
+    except OSError as error:
+        raise InvalidInput(error.strerror or "can't be read", at=str(folder)) from error
 
 
 def _need_file(path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import onnx
 
-from .runtime import onnxruntime, refusals
+from .runtime import QUIET, WARNINGS, onnxruntime, refusals
 
 Method = Literal["minmax", "entropy", "percentile"]
 Feeds = Callable[[int], dict[str, np.ndarray]]
@@ -130,8 +130,10 @@ def _silence() -> Iterator[None]:
     """Without what the quantiser prints and logs."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
+    onnxruntime().set_default_logger_severity(QUIET)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             yield
     finally:
         logging.disable(before)
+        onnxruntime().set_default_logger_severity(WARNINGS)

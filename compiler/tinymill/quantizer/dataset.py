@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,11 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InvalidInput
-from ..samples import End, columns_of, picture, picture_shape
+from ..samples import ANSWERS, End, columns_of, picture, picture_shape, pictures_in, read_npz
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".pgm", ".webp", ".tif", ".tiff")
-ANSWERS = ("y", "labels")
-"""Names that labels may have in a .npz."""
 LAYOUTS = ("nchw", "nhwc")
 
 
@@ -126,12 +122,12 @@ def _pictures(
         raise InvalidInput(f"pictures for a model of {len(inputs)} inputs", at=str(folder))
     end = inputs[0]
     picture_shape(end, folder)
-    files = _files(folder)
+    files = pictures_in(folder)
     labels = None
     if not files:
-        rooms = sorted(path for path in folder.iterdir() if path.is_dir() and _files(path))
+        rooms = sorted(path for path in folder.iterdir() if path.is_dir() and pictures_in(path))
         numbers = _numbers([room.name for room in rooms], classes, folder)
-        found = [(file, numbers[room.name]) for room in rooms for file in _files(room)]
+        found = [(file, numbers[room.name]) for room in rooms for file in pictures_in(room)]
         files = [file for file, _ in found]
         labels = np.array([number for _, number in found], np.int64)
     if not files:
@@ -143,15 +139,6 @@ def _pictures(
         return {end.name: np.ascontiguousarray(values, np.float32)}
 
     return Samples(len(files), feed, labels, pixels=True)
-
-
-def _files(folder: Path) -> list[Path]:
-    try:
-        return sorted(
-            path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file()
-        )
-    except OSError as error:
-        raise InvalidInput(error.strerror or "can't be read", at=str(folder)) from error
 
 
 def _numbers(names: list[str], classes: Sequence[str] | None, folder: Path) -> dict[str, int]:
@@ -231,17 +218,14 @@ def _in_shape(array: np.ndarray, end: End, preparation: Preparation) -> np.ndarr
 
 
 def _load(path: Path) -> dict[str, np.ndarray]:
+    if path.suffix == ".npz":
+        return read_npz(path)
     try:
-        if path.suffix == ".npy":
-            return {"x": np.lib.format.open_memmap(path, mode="r")}
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+        return {"x": np.lib.format.open_memmap(path, mode="r")}
     except OSError as error:
         raise InvalidInput(error.strerror or "can't be read", at=str(path)) from error
-    except (zipfile.BadZipFile, MemoryError) as error:
-        raise InvalidInput(f"no .npz archive ({error})", at=str(path)) from error
-    except Exception as error:  # numpy evaluates headers: a broken one raises anything
-        raise InvalidInput(f"no numpy file ({error})", at=str(path)) from error
+    except Exception as error:  # numpy evaluates the header: a broken one raises anything
+        raise InvalidInput(f"no .npy array ({error})", at=str(path)) from error
 
 
 def _read_labels(path: Path) -> np.ndarray:

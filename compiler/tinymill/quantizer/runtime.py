@@ -13,8 +13,8 @@ import onnx
 from ..errors import CompileError, ToolMissing, one_line
 
 INSTALL = "pip install 'tinymill[quantize]'"
-QUIET = 4
-"""ONNX Runtime's level that reports only what ends the process."""
+QUIET, WARNINGS = 4, 2
+"""ONNX Runtime's levels: it reports only what ends the process, or warnings (its default)."""
 
 
 def onnxruntime(part: str = "onnxruntime") -> Any:
