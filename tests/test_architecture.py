@@ -21,10 +21,11 @@ FLOORS = {
     "emit": 4,
     "deploy": 5, "report": 5,
     "editing": 6, "search": 6, "augment": 6, "pruning": 6,
-    "project": 7, "samples": 7, "fit": 7,
-    "api": 8,
-    "cli": 9,
-    "__main__": 10,
+    "project": 7, "samples": 7, "fit": 7, "defaults": 7,
+    "loaded": 8, "validation": 8, "quantizer": 8,
+    "api": 9,
+    "cli": 10,
+    "__main__": 11,
 }  # fmt: skip
 
 # The package itself offers the api, lazily; of it, every room may know the version.

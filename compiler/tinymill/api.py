@@ -7,12 +7,13 @@ import json
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Literal, get_args
 
 import numpy as np
+import onnx
 
 from . import __version__
 from .boards import Board, load_board
@@ -25,18 +26,32 @@ from .errors import (
     OutOfMemory,
     TinymillError,
     ToolFailed,
+    ToolMissing,
     UnsupportedOp,
 )
 from .fit import check_arena, plan_by, planned_by, planned_within
 from .frontends import read_model
 from .ir import DType, Graph, Node, Port, print_graph
+from .loaded import FRAMES_AT_ONCE, Loaded, default_threads
 from .ops.quantization import Quantize
 from .passes import BORDERS, Stepped, pipeline, run_passes, stepped
 from .project import PLAN, read_plan, write_project
+from .quantizer import (
+    LayerError,
+    Method,
+    Preparation,
+    Samples,
+    convert,
+    inputs_of,
+    prepare,
+    read_samples,
+    right_answers,
+)
 from .report import save_picture  # noqa: F401  one of the calls
-from .samples import PATTERN, End, frames_of, outputs_of
+from .samples import PATTERN, End, columns_of, frames_of, outputs_of
 from .schedule import Goal, Optimize, Plan, Planner, schedule_of
 from .schedule import plan as plan_graph
+from .validation import TOLERANCE, Comparison, Validation, compare, oracle, tapped
 
 Io = Literal["quantized", "float"]
 Requant = Literal["exact", "fixed"]
@@ -174,6 +189,36 @@ class RunResult:
         return f"{crc:08x}"
 
 
+@dataclass(frozen=True)
+class Accuracy:
+    """Right answers of the float model and of the int8 one. ``by`` says who computed the latter:
+    the compiled C, or ONNX Runtime where no C compiler is installed."""
+
+    samples: int
+    real: float
+    quantized: float
+    by: str
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """What ``quantize`` made. ``equalized`` counts pairs of layers, ``corrected`` layers;
+    ``unquantized`` names the layers that compute in float."""
+
+    output: Path
+    bytes: int
+    samples: int
+    equalized: int
+    corrected: int
+    layers: tuple[LayerError, ...]
+    unquantized: tuple[str, ...]
+    accuracy: Accuracy | None
+
+    def worst(self, most: int = 3) -> tuple[LayerError, ...]:
+        """The layers furthest from the float model, the worst first."""
+        return tuple(sorted(self.layers, key=lambda layer: layer.sqnr_db)[:most])
+
+
 def inspect(model: str | Path, *, shapes: Mapping[str, Sequence[int]] | None = None) -> Inspection:
     """Layers, shapes, quantisation, MACs and parameters of a model, and what is unsupported.
 
@@ -271,10 +316,38 @@ def compile(
         if value not in get_args(allowed):
             raise InvalidInput(f"{option} is {value!r}, not one of {', '.join(get_args(allowed))}")
     board = target if isinstance(target, Board) else load_board(target)
-    board = _tuned(board, optimize)
     source = Path(model)
     dump = None if dump_passes is None else Path(dump_passes)
     graph = _lowered(read_model(source, shapes=shapes), io, requant, dump)
+    compiled = _compile_graph(
+        graph, source, board=board, io=io, requant=requant, optimize=optimize, plan=plan, ram=ram,
+        keep_inputs=keep_inputs, stream_input=stream_input, step=step, fast_ram=fast_ram,
+        weights=weights, name=name,
+    )  # fmt: skip
+    if output is not None:
+        compiled.write(output)
+    return compiled
+
+
+def _compile_graph(
+    graph: Graph,
+    source: Path,
+    *,
+    board: Board,
+    io: Io,
+    requant: Requant,
+    optimize: Optimize,
+    plan: str | Path,
+    ram: int | None = None,
+    keep_inputs: bool = False,
+    stream_input: bool = False,
+    step: int | None = None,
+    fast_ram: int | None = None,
+    weights: Weights = "flash",
+    name: str | None = None,
+) -> Compiled:
+    """A graph that the passes have lowered as C; ``source`` is the file it came from."""
+    board = _tuned(board, optimize)
     slid = _steps_of(graph, step, stream_input=stream_input)
     sliding = (slid[0].rows, slid[0].window) if slid else None
     planners = [
@@ -318,10 +391,7 @@ def compile(
     files[PLAN] = _describe(
         found, board, prefix, source.name, options, stream_axis=slid[0].axis if slid else None
     )
-    compiled = Compiled(prefix, board, found, dict(sorted(files.items())))
-    if output is not None:
-        compiled.write(output)
-    return compiled
+    return Compiled(prefix, board, found, dict(sorted(files.items())))
 
 
 def _steps_of(graph: Graph, step: int | None, *, stream_input: bool) -> list[Stepped]:
@@ -711,3 +781,237 @@ def _planner_of(
         graph, board.features, keep_inputs=keep_inputs, optimize=optimize,
         stream_input=stream_input,
     )  # fmt: skip
+
+
+def load(
+    model: str | Path,
+    *,
+    threads: int = 1,
+    io: Io | None = None,
+    requant: Requant | None = None,
+    optimize: Optimize | None = None,
+    plan: str | Path | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    cc: str | None = None,
+) -> Loaded:
+    """A model file, compiled for the host, or a project folder as a callable on arrays.
+
+    The C is built into a shared library, once for the same C (TINYMILL_CACHE names the folder).
+    ``io``, ``requant``, ``optimize`` and ``plan`` are as for ``compile``; a project folder has its
+    own, and others are refused. Raises what ``compile`` raises, ``InvalidInput``,
+    ``ToolMissing``, ``ToolFailed``.
+    """
+    path = Path(model)
+    if path.is_dir():
+        _check_options(
+            read_plan(path), path, io=io, requant=requant, optimize=optimize,
+            plan=None if plan is None else str(plan),
+        )  # fmt: skip
+        if shapes:
+            raise InvalidInput("was compiled with its shapes", at=str(path))
+        return Loaded(path, threads=threads, cc=cc)
+    compiled = compile(
+        path, io=io or "quantized", requant=requant or "exact", optimize=optimize or "time",
+        plan=plan or "min-time", shapes=shapes,
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory(prefix="tinymill-") as name:
+        folder = Path(name) / "project"
+        compiled.write(folder)
+        return Loaded(folder, threads=threads, cc=cc)
+
+
+def validate(
+    model: str | Path,
+    *,
+    target: str | Path | Board = "host",
+    input: Sequence[str | Path | np.ndarray] | str | Path | np.ndarray = PATTERN,
+    layers: bool = False,
+    tolerance: float = TOLERANCE,
+    io: Io = "quantized",
+    requant: Requant = "exact",
+    optimize: Optimize = "time",
+    plan: str | Path = "min-time",
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    cc: str | None = None,
+    sanitize: bool = False,
+    mean: float | None = None,
+    std: float | None = None,
+    resize: bool = False,
+    timeout: float = 600.0,
+) -> Validation:
+    """Runs a model file as C, on the host or in QEMU, and by the references of its ops in numpy,
+    on the same inputs, and compares the bytes.
+
+    ``layers`` compares each layer's output, too, in a second program that keeps them all.
+    ``tolerance`` is that of floats. The rest is as for ``run``, which says what is raised.
+    """
+    if not 0 <= tolerance < 1:
+        raise InvalidInput(f"a tolerance of {tolerance:g}", hint="0 up to 1 are possible")
+    path = Path(model)
+    if path.is_dir():
+        raise InvalidInput(
+            "a folder of C has no graph to compare with", at=str(path), hint="give the model file"
+        )
+    compiled = compile(
+        path, target=target, io=io, requant=requant, optimize=optimize, plan=plan, shapes=shapes
+    )
+    graph = compiled.plan.graph
+    sources = [input] if isinstance(input, str | Path | np.ndarray) else list(input)
+    ends = [End.of(entry) for entry in compiled.description["inputs"]]
+    columns, count = columns_of(sources, ends, mean=mean, std=std, resize=resize)
+
+    def computed(project: Compiled) -> list[np.ndarray]:
+        with tempfile.TemporaryDirectory(prefix="tinymill-") as name:
+            folder = Path(name) / "project"
+            project.write(folder)
+            frames = [np.broadcast_to(each, (count, *each.shape[1:])) for each in columns]
+            found = _run_project(
+                folder, project.description, project.board, frames, layers=False, cycles=False,
+                cc=cc, sanitize=sanitize, mean=None, std=None, resize=False, timeout=timeout,
+            )  # fmt: skip
+        return [out if found.frames > 1 else out[None] for out in found.outputs]
+
+    def compared(asked: Graph, project: Compiled) -> list[Comparison]:
+        pairs = zip(computed(project), oracle(asked, columns, count), asked.outputs, strict=True)
+        return [
+            compare(
+                port.name, graph.producers[port.value].op.name if port.value in graph.producers
+                else "input", found, truth, tolerance=tolerance,
+            )
+            for found, truth, port in pairs
+        ]  # fmt: skip
+
+    outputs = compared(graph, compiled)
+    by_layer = None
+    if layers:
+        every = tapped(graph)
+        try:
+            program = _compile_graph(
+                every, path, board=compiled.board, io=io, requant=requant, optimize=optimize,
+                plan=plan,
+            )  # fmt: skip
+            by_layer = tuple(compared(every, program)[len(graph.outputs) :])
+        except OutOfMemory as error:
+            error.hint = "every layer's output is kept: leave out --layers, or take another target"
+            raise
+    return Validation(compiled.board.name, count, tolerance, tuple(outputs), by_layer)
+
+
+def quantize(
+    model: str | Path,
+    *,
+    calibration: str | Path,
+    output: str | Path,
+    method: Method = "minmax",
+    percentile: float = 99.99,
+    samples: int = 256,
+    equalize: bool = False,
+    correct_bias: bool = False,
+    evaluate: str | Path | None = None,
+    labels: str | Path | None = None,
+    classes: Sequence[str] | None = None,
+    preparation: Preparation | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    progress: Callable[[str, int], Callable[[], None]] = lambda what, steps: lambda: None,
+) -> Quantized:
+    """Writes a float model (ONNX, TFLite) as int8 ONNX (QDQ, weights per channel) to ``output``.
+
+    The ranges of activations come from at most ``samples`` of ``calibration``, spread over all:
+    least and greatest value ("minmax"), or cut where it costs least ("entropy") or at a
+    ``percentile``. ``quantizer.read_samples`` says what the data may be. ``evaluate`` is labelled
+    data to measure with (default: the calibration data, if it has labels); ``labels`` are that
+    data's. ``equalize`` and ``correct_bias`` are those of Nagel et al. (2019). The result is one
+    that ``compile`` takes, else nothing is written. Raises ``CompileError`` and its kin,
+    ``InvalidInput``, ``ToolMissing`` without ONNX Runtime.
+    """
+    source, target = Path(model), Path(output)
+    if target.suffix != ".onnx":
+        raise InvalidInput("the int8 model is written as .onnx", at=str(target))
+    if not target.parent.is_dir() or target.is_dir():
+        raise InvalidInput("can't be written there", at=str(target))
+    if samples < 1:
+        raise InvalidInput(f"{samples} samples to calibrate with")
+    preparation = preparation or Preparation()
+    real = prepare(source, shapes)
+    ends = inputs_of(real)
+    own_labels = None if labels is None or evaluate is not None else Path(labels)
+    data = read_samples(Path(calibration), ends, preparation, labels=own_labels, classes=classes)
+    judged: Samples | None = data
+    if evaluate is not None:
+        judged = read_samples(
+            Path(evaluate), ends, preparation, labels=None if labels is None else Path(labels),
+            classes=classes,
+        )  # fmt: skip
+        if judged.labels is None:
+            raise InvalidInput("has no labels to measure with", at=str(evaluate))
+    elif data.labels is None:
+        judged = None
+    found = convert(
+        real, data.spread(samples), preparation, method=method, percentile=percentile,
+        equalized=equalize, corrected=correct_bias, progress=progress,
+    )  # fmt: skip
+    content = found.model.SerializeToString()
+    with tempfile.TemporaryDirectory(prefix="tinymill-") as name:
+        written = Path(name) / "quantized.onnx"
+        written.write_bytes(content)
+        compiled = compile(written, io="float")
+        accuracy = None if judged is None else _accuracy(real, written, judged, progress)
+    floats = tuple(
+        node.name
+        for node in compiled.plan.graph.nodes
+        if not isinstance(node.op, Quantize)
+        and any(compiled.plan.graph.type(value).dtype is DType.FLOAT32 for value in node.outputs)
+        and any(
+            value and compiled.plan.graph.type(value).dtype is DType.FLOAT32
+            for value in node.inputs
+        )
+    )
+    _write_whole(content, target)
+    return Quantized(
+        target, len(content), min(samples, data.count), found.equalized, found.corrected,
+        found.layers, floats, accuracy,
+    )  # fmt: skip
+
+
+def _accuracy(
+    real: Any,
+    written: Path,
+    judged: Samples,
+    progress: Callable[[str, int], Callable[[], None]],
+) -> Accuracy:
+    """Of the prepared float model, and of the int8 one with float ends."""
+    assert judged.labels is not None
+    count = judged.count
+    right = right_answers(real, judged.feed, judged.labels, progress("float model", count))
+    step = progress("int8 model", count)
+    try:
+        loaded = load(written, io="float", threads=default_threads())
+    except ToolMissing:
+        answers = right_answers(onnx.load(written), judged.feed, judged.labels, step)
+        return Accuracy(count, right / count, answers / count, "ONNX Runtime")
+    answers = 0
+    for start in range(0, count, FRAMES_AT_ONCE):
+        places = range(start, min(start + FRAMES_AT_ONCE, count))
+        feeds = [judged.feed(index) for index in places]
+        batch = {end.name: np.stack([feed[end.name] for feed in feeds]) for end in loaded.inputs}
+        found = loaded.run(batch)[loaded.output_names[0]].reshape(len(feeds), -1)
+        answers += int((found.argmax(axis=1) == judged.labels[places.start : places.stop]).sum())
+        for _ in places:
+            step()
+    return Accuracy(count, right / count, answers / count, "the compiled C")
+
+
+def _write_whole(content: bytes, path: Path) -> None:
+    """Writes a file, whole or not at all."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_bytes(content)
+        part.replace(path)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        if isinstance(error, OSError):
+            raise TinymillError(
+                f"can't be written: {error.strerror or error}", at=str(path)
+            ) from error
+        raise

@@ -5,28 +5,38 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import logging
 import os
 import signal
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
+from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Self
 
 import typer
 from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from . import __version__
 from .errors import InvalidInput, TinymillError, one_line
 
 if TYPE_CHECKING:
-    from .api import Compiled, Inspection, LayerTime, RunResult
+    from .api import Compiled, Inspection, LayerTime, Quantized, RunResult
     from .boards import Board
     from .deploy import Forecast
     from .report import SegmentFigures
     from .schedule import Plan
+    from .validation import Comparison, Validation
 
 app = typer.Typer(
     name="tinymill",
@@ -38,6 +48,7 @@ app = typer.Typer(
 )
 say = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+DIFFERS = 1
 USER_ERROR = 2
 INTERRUPTED = 130
 TERMINATED = 143
@@ -305,8 +316,8 @@ def run_command(
         typer.Option(
             "--input",
             "-i",
-            help="FILE.npy, an image, or pattern (the benchmark input); once for each input of "
-            "the model. One more leading axis in a .npy is a sequence of frames",
+            help="FILE.npy or .npz, an image, a folder of them, or pattern (the benchmark input); "
+            "once for each input of the model. One more leading axis is a sequence of frames",
             show_default=False,
         ),
     ],
@@ -375,6 +386,209 @@ def run_command(
         _show_run(result, names)
 
 
+@app.command("validate")
+def validate_command(
+    model: Model,
+    inputs: Annotated[
+        list[str],
+        typer.Option(
+            "--inputs",
+            "--input",
+            "-i",
+            help="FILE.npy or .npz, an image, a folder of them, or pattern (the benchmark input); "
+            "once for each input of the model. One more leading axis is a sequence of frames",
+            show_default=False,
+        ),
+    ],
+    target: Annotated[
+        str, typer.Option("--target", "--board", help="a board's name or .toml file")
+    ] = "host",
+    layers: Annotated[
+        bool, typer.Option("--layers", help="compare each layer's output, in a second program")
+    ] = False,
+    tolerance: Annotated[
+        float,
+        typer.Option(help="of floats, times the greater of 1 and the value; integers are equal"),
+    ] = 1e-5,
+    io: IoOption = Io.quantized,
+    requant: RequantOption = Requant.exact,
+    optimize: OptimizeOption = Optimize.time,
+    plan: GoalOption = "min-time",
+    shape: Shape = None,
+    cc: Annotated[
+        str | None,
+        typer.Option("--cc", help="C compiler [default: cc on the host, else the board's gcc]"),
+    ] = None,
+    sanitize: Annotated[
+        bool, typer.Option("--sanitize", help="host: address and undefined-behaviour sanitizers")
+    ] = False,
+    mean: Annotated[float | None, typer.Option(help="images: real = (pixel - mean) / std")] = None,
+    std: Annotated[float | None, typer.Option(help="images: see --mean")] = None,
+    resize: Annotated[
+        bool, typer.Option("--resize", help="scale images to the model's size")
+    ] = False,
+    timeout: Annotated[float, typer.Option(help="seconds for the build and for the run")] = 600.0,
+    as_json: Json = False,
+) -> None:
+    """Compare a model's C, on the host or in QEMU, with its ops' definitions in numpy; exit
+    code 1 where any byte of an integer, or a float by more than the tolerance, differs."""
+    from . import api  # noqa: PLC0415
+
+    with (
+        say.status("building, running, comparing") if say.is_terminal else contextlib.nullcontext()
+    ):
+        found = api.validate(
+            model, target=target, input=inputs, layers=layers, tolerance=tolerance, io=io.value,
+            requant=requant.value, optimize=optimize.value, plan=plan, shapes=_shapes(shape),
+            cc=cc, sanitize=sanitize, mean=mean, std=std, resize=resize, timeout=timeout,
+        )  # fmt: skip
+    if as_json:
+        first = found.first_differing_layer
+        _print_json(
+            {
+                "target": found.target,
+                "frames": found.frames,
+                "tolerance": found.tolerance,
+                "agree": found.agree,
+                "outputs": [vars(each) for each in found.outputs],
+                "layers": None if found.layers is None else [vars(each) for each in found.layers],
+                "first_differing_layer": first and first.name,
+            }
+        )
+    else:
+        _show_validation(found)
+    if not found.agree:
+        raise typer.Exit(DIFFERS)
+
+
+class Method(StrEnum):
+    """How ranges of activations are found."""
+
+    minmax = "minmax"
+    entropy = "entropy"
+    percentile = "percentile"
+
+
+class Layout(StrEnum):
+    """Where arrays have their channels."""
+
+    nchw = "nchw"
+    nhwc = "nhwc"
+
+
+@app.command("quantize")
+def quantize_command(
+    model: Annotated[
+        Path, typer.Argument(help="a float .onnx or .tflite file", show_default=False)
+    ],
+    calibration: Annotated[
+        Path,
+        typer.Option(
+            "--calibration",
+            "-c",
+            help="samples that give the ranges: .npy, .npz (x, or arrays named as the inputs; "
+            "labels y), a folder of pictures, or of one folder a class",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="FILE.onnx for the int8 model")],
+    method: Annotated[
+        Method,
+        typer.Option(
+            "--method",
+            help="ranges from least to greatest value, or cut where it costs least (entropy) or "
+            "at --percentile",
+        ),
+    ] = Method.minmax,
+    percentile: Annotated[float, typer.Option(help="for --method percentile")] = 99.99,
+    samples: Annotated[
+        int, typer.Option(min=1, help="calibrate with at most so many, spread over all")
+    ] = 256,
+    equalize: Annotated[
+        bool, typer.Option("--equalize", help="cross-layer equalisation before quantising")
+    ] = False,
+    correct_bias: Annotated[
+        bool, typer.Option("--correct-bias", help="take out the mean errors of rounded weights")
+    ] = False,
+    evaluate: Annotated[
+        Path | None,
+        typer.Option(
+            "--evaluate", help="labelled samples to measure with [default: --calibration's]"
+        ),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option("--labels", help="the samples' classes: .npy or text, one integer each"),
+    ] = None,
+    classes: Annotated[
+        Path | None,
+        typer.Option("--classes", help="names of class folders in the model's order, one a line"),
+    ] = None,
+    mean: Annotated[
+        str | None,
+        typer.Option(help="inputs are (value - mean) / std: one number, or R,G,B [default: 0]"),
+    ] = None,
+    std: Annotated[
+        str | None, typer.Option(help="see --mean [default: 255 for pictures, 1 for arrays]")
+    ] = None,
+    layout: Annotated[
+        Layout | None,
+        typer.Option(help="of arrays whose channels stand elsewhere than the model's"),
+    ] = None,
+    shape: Shape = None,
+    as_json: Json = False,
+) -> None:
+    """Quantise a float model to int8 ONNX and show what it costs, layer by layer."""
+    from . import api  # noqa: PLC0415
+    from .quantizer import Preparation  # noqa: PLC0415
+
+    preparation = Preparation(
+        _numbers(mean, "--mean"), _numbers(std, "--std"), None if layout is None else layout.value
+    )
+    with _Bars() as bars:
+        found = api.quantize(
+            model, calibration=calibration, output=output, method=method.value,
+            percentile=percentile, samples=samples, equalize=equalize, correct_bias=correct_bias,
+            evaluate=evaluate, labels=labels, classes=_labels(classes), preparation=preparation,
+            shapes=_shapes(shape), progress=bars.begin,
+        )  # fmt: skip
+    if as_json:
+        _print_json(_quantized_json(found))
+    else:
+        _show_quantized(found)
+
+
+class _Bars:
+    """A bar for each stage of something long, where a person watches; gone at the end."""
+
+    def __init__(self) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+            TimeRemainingColumn(), console=say, transient=True, disable=not say.is_terminal,
+        )  # fmt: skip
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def begin(self, what: str, steps: int) -> Callable[[], None]:
+        """A new bar; the call that moves it by a step."""
+        task = self._progress.add_task(what, total=steps)
+        return lambda: self._progress.advance(task)
+
+
+def _numbers(text: str | None, option: str) -> tuple[float, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(float(number) for number in text.split(","))
+    except ValueError as error:
+        raise InvalidInput("write numbers as 0.5 or 0.5,0.4,0.4", at=f"{option} {text}") from error
+
+
 @app.command()
 def boards(as_json: Json = False) -> None:
     """List the targets."""
@@ -410,11 +624,42 @@ def boards(as_json: Json = False) -> None:
 
 @app.callback(invoke_without_command=True)
 def _root(
+    context: typer.Context,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            help="defaults of options, a table for each command [default: tinymill.toml]",
+            envvar="TINYMILL_CONFIG",
+        ),
+    ] = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="say on stderr which programs are called")
+    ] = False,
     version: Annotated[bool, typer.Option("--version", help="print the version")] = False,
 ) -> None:
+    from .defaults import defaults_of  # noqa: PLC0415
+
     if version:
         out.print(f"tinymill {__version__}")
         raise typer.Exit
+    if verbose:
+        logging.basicConfig(level=logging.INFO, format="%(message)s")
+    context.default_map = defaults_of(_options(context), config, os.environ)
+
+
+def _options(context: typer.Context) -> dict[str, dict[str, str]]:
+    """For each command its long options, without dashes, and the parameters they set."""
+    commands = getattr(context.command, "commands", {})
+    return {
+        name: {
+            option.removeprefix("--"): parameter.name
+            for parameter in command.params
+            for option in parameter.opts
+            if option.startswith("--") and parameter.name
+        }
+        for name, command in commands.items()
+    }
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -604,6 +849,59 @@ def _show_compiled(compiled: Compiled, found: Forecast | None, folder: Path) -> 
     out.print(f"written to {one_line(str(folder), 4096)} for {compiled.board.name}")
 
 
+def _quantized_json(found: Quantized) -> dict[str, Any]:
+    accuracy = found.accuracy
+    return {
+        "output": str(found.output),
+        "bytes": found.bytes,
+        "samples": found.samples,
+        "equalized_pairs": found.equalized,
+        "corrected_layers": found.corrected,
+        "float_layers": found.unquantized,
+        # JSON has no infinity: null where nothing differs
+        "layers": [
+            {key: None if value in (inf, -inf) else value for key, value in vars(layer).items()}
+            for layer in found.layers
+        ],
+        "worst": [layer.name for layer in found.worst()],
+        "accuracy": accuracy
+        and {
+            "samples": accuracy.samples,
+            "float": accuracy.real,
+            "quantized": accuracy.quantized,
+            "by": accuracy.by,
+        },
+    }
+
+
+def _show_quantized(found: Quantized) -> None:
+    table = _table(">#", "layer", "op", ">SQNR, dB", ">its own rounding, dB")
+    for index, layer in enumerate(found.layers):
+        table.add_row(
+            str(index), _short(layer.name), layer.op, f"{layer.sqnr_db:.1f}", f"{layer.own_db:.1f}"
+        )
+    _print_plain(table)
+    if found.equalized:
+        out.print(f"equalised pairs of layers: {found.equalized}")
+    if found.corrected:
+        out.print(f"layers with corrected biases: {found.corrected}")
+    worst = ", ".join(f"{_short(each.name)} ({each.sqnr_db:.1f} dB)" for each in found.worst())
+    if worst:
+        out.print(f"furthest from the float model: {worst}")
+    if found.unquantized:
+        names = ", ".join(_short(name) for name in found.unquantized[:4])
+        more = ", ..." if len(found.unquantized) > 4 else ""
+        out.print(f"layers that compute in float: {len(found.unquantized)} ({names}{more})")
+    if found.accuracy is not None:
+        right = found.accuracy
+        out.print(
+            f"right answers of {right.samples:,}: float {right.real:.2%}, int8 "
+            f"{right.quantized:.2%} by {right.by} ({100 * (right.quantized - right.real):+.2f} "
+            "points)"
+        )
+    out.print(f"written to {one_line(str(found.output), 4096)}, {found.bytes:,} bytes")
+
+
 def _plan_json(plan: Plan, goal: str) -> dict[str, Any]:
     from .report import kind_of, segments_of  # noqa: PLC0415
 
@@ -761,6 +1059,39 @@ def _show_run(result: RunResult, labels: Sequence[str] | None) -> None:
     out.print(f"RAM   {ram.total:,} = arena {ram.arena:,} + static {ram.static:,} + stack {stack}")
     out.print(f"flash {flash.total:,} = code {flash.code:,} + weights {flash.weights:,}")
     out.print(f"output crc32 {result.output_crc32}")
+
+
+def _show_validation(found: Validation) -> None:
+    if found.layers is not None:
+        table = _table(">#", "layer", "op", "output", ">bytes", ">differ", ">by at most")
+        for index, each in enumerate(found.layers):
+            table.add_row(str(index), *_compared(each))
+        _print_plain(table)
+    table = _table("output", "op", "type", ">bytes", ">differ", ">by at most")
+    for each in found.outputs:
+        table.add_row(*_compared(each))
+    _print_plain(table)
+    frames = f"{found.frames} frame{'s' * (found.frames > 1)}"
+    first = found.first_differing_layer
+    if found.agree:
+        bytes_apart = sum(each.differing_bytes for each in (*found.outputs, *(found.layers or ())))
+        same = "the same bytes" if not bytes_apart else f"within {found.tolerance:g}"
+        out.print(f"{found.target} and the oracle agree on {frames}: {same}")
+        return
+    out.print(f"{found.target} and the oracle differ on {frames}", style="red")
+    if first is not None:
+        out.print(f"the first layer that differs: {_short(first.name)} ({first.op})")
+    elif found.layers is not None:
+        out.print("no layer differs when the outputs of all are kept: the plan is at fault")
+
+
+def _compared(each: Comparison) -> tuple[str, ...]:
+    shape = "x".join(map(str, each.shape))
+    worst = f"{each.worst:.3g}" if each.differing_bytes else "-"
+    return (
+        _short(each.name), each.op, f"{each.dtype}[{shape}]", f"{each.bytes:,}",
+        f"{each.differing_bytes:,}" if each.differing_bytes else "-", worst,
+    )  # fmt: skip
 
 
 def _print_plain(table: Table) -> None:

@@ -16,6 +16,9 @@ from .errors import InvalidInput, InvalidModel
 PATTERN = "pattern"
 DTYPES = ("int8", "uint8", "int16", "int32", "int64", "float32", "bool")
 PICTURES = ("PNG", "JPEG", "BMP", "GIF", "PPM", "WEBP", "TIFF")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".pgm", ".webp", ".tif", ".tiff")
+ANSWERS = ("y", "labels")
+"""Names that labels may have in a .npz."""
 MOST = 1 << 31
 
 
@@ -117,15 +120,30 @@ def frames_of(
     std: float | None = None,
     resize: bool = False,
 ) -> tuple[bytes, int]:
-    """The bytes of all frames and their number.
+    """The bytes of all frames and their number: ``columns_of``, frame by frame."""
+    columns, count = columns_of(sources, ends, mean=mean, std=std, resize=resize)
+    return join_frames(columns, ends, count), count
 
-    ``sources`` are one for each input (a single "pattern" serves all): arrays, .npy files,
-    images. An array with one more leading axis, or a longer first axis where the model's is 1,
-    is a sequence of frames, and so is a stream of several steps. Raises
+
+def columns_of(
+    sources: Sequence[str | Path | np.ndarray],
+    ends: Sequence[End],
+    *,
+    mean: float | None = None,
+    std: float | None = None,
+    resize: bool = False,
+) -> tuple[list[np.ndarray], int]:
+    """For each input an array [frames or 1, *its shape], and the number of frames.
+
+    ``sources`` are one for each input (a single "pattern" or .npz serves all): arrays, .npy
+    files, .npz with an array named as the input (for a single input also x, or its only one),
+    images, folders of images. An array with one more leading axis, or a longer first axis where
+    the model's is 1, is a sequence of frames, and so is a stream of several steps. Raises
     ``InvalidInput``.
     """
-    if len(sources) == 1 and isinstance(sources[0], str) and sources[0] == PATTERN:
-        sources = [PATTERN] * len(ends)
+    if len(sources) == 1 and not isinstance(sources[0], np.ndarray):
+        shared = str(sources[0]) == PATTERN or Path(sources[0]).suffix == ".npz"
+        sources = [sources[0]] * len(ends) if shared else sources
     if len(sources) != len(ends):
         names = ", ".join(end.name for end in ends)
         raise InvalidInput(f"{len(sources)} inputs given, the model has {len(ends)} ({names})")
@@ -148,12 +166,17 @@ def frames_of(
     count = max((len(column) for column in columns), default=1)
     if any(len(column) not in (1, count) for column in columns):
         raise InvalidInput(f"inputs of {[len(column) for column in columns]} frames")
-    frames = b"".join(
+    return columns, count
+
+
+def join_frames(columns: Sequence[np.ndarray], ends: Sequence[End], count: int) -> bytes:
+    """The bytes of ``count`` frames, each all inputs one after the other; a column of one frame
+    serves all."""
+    return b"".join(
         end.to_bytes(column[index if len(column) > 1 else 0])
         for index in range(count)
         for column, end in zip(columns, ends, strict=True)
     )
-    return frames, count
 
 
 def outputs_of(raw: bytes, ends: Sequence[End], count: int) -> list[np.ndarray]:
@@ -186,7 +209,14 @@ def _load(
     path = Path(source)
     if path.suffix == ".npy":
         return _typed(_read_npy(path), end, str(path))
-    return _image(path, end, mean=mean, std=std, resize=resize)
+    if path.suffix == ".npz":
+        return _typed(_member(path, end), end, str(path))
+    if path.is_dir():
+        files = pictures_in(path)
+        if not files:
+            raise InvalidInput("no pictures in this folder", at=str(path))
+        return np.stack([picture(file, end, mean=mean, std=std, resize=resize) for file in files])
+    return picture(path, end, mean=mean, std=std, resize=resize)
 
 
 def _read_npy(path: Path) -> np.ndarray:
@@ -197,6 +227,37 @@ def _read_npy(path: Path) -> np.ndarray:
         raise InvalidInput(error.strerror or "can't be read", at=str(path)) from error
     except Exception as error:  # numpy evaluates the header: a broken one raises anything
         raise InvalidInput(f"no .npy array ({error})", at=str(path)) from error
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a .npz file by name. Raises ``InvalidInput``."""
+    _need_file(path)
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except OSError as error:
+        raise InvalidInput(error.strerror or "can't be read", at=str(path)) from error
+    except Exception as error:  # numpy evaluates headers: a broken one raises anything
+        raise InvalidInput(f"no .npz archive ({error})", at=str(path)) from error
+
+
+def _member(path: Path, end: End) -> np.ndarray:
+    arrays = read_npz(path)
+    rest = [name for name in arrays if name not in ANSWERS]
+    name = end.name if end.name in arrays else "x" if "x" in arrays or len(rest) != 1 else rest[0]
+    if name not in arrays:
+        raise InvalidInput(f"no array for the input '{end.name}'", at=str(path))
+    return arrays[name]
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """The images of a folder, in the order of their names. Raises ``InvalidInput``."""
+    try:
+        return sorted(
+            path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file()
+        )
+    except OSError as error:
+        raise InvalidInput(error.strerror or "can't be read", at=str(folder)) from error
 
 
 def _need_file(path: Path) -> None:
@@ -230,7 +291,7 @@ def _typed(array: np.ndarray, end: End, at: str) -> np.ndarray:
     return array.astype(end.dtype)
 
 
-def _image(
+def picture(
     path: Path, end: End, *, mean: float | None, std: float | None, resize: bool
 ) -> np.ndarray:
     """A picture as an input [1, H, W, C] or [1, C, H, W] with 1 or 3 channels.
@@ -239,7 +300,7 @@ def _image(
     with ``mean`` and ``std``, and for floats (defaults 0 and 255), the real (pixel - mean) /
     std, quantised where the input is.
     """
-    height, width, channels, first = _picture_shape(end, path)
+    height, width, channels, first = picture_shape(end, path)
     if not (isfinite(mean or 0.0) and isfinite(std or 0.0)) or std == 0.0:
         raise InvalidInput(f"mean {mean} and std {std} scale nothing", at=str(path))
     _need_file(path)
@@ -253,10 +314,10 @@ def _image(
                 )
             if file.mode.startswith(("I", "F")):
                 raise InvalidInput(f"more than 8 bits a pixel (mode {file.mode})", at=str(path))
-            picture = file.convert("L" if channels == 1 else "RGB")
-            if picture.size != (width, height):
-                picture = picture.resize((width, height), Image.Resampling.BILINEAR)
-            pixels = np.asarray(picture, np.uint8).reshape(height, width, channels)
+            converted = file.convert("L" if channels == 1 else "RGB")
+            if converted.size != (width, height):
+                converted = converted.resize((width, height), Image.Resampling.BILINEAR)
+            pixels = np.asarray(converted, np.uint8).reshape(height, width, channels)
     except InvalidInput:
         raise
     except UnidentifiedImageError as error:
@@ -279,7 +340,7 @@ def _image(
     return np.clip(q, limits.min, limits.max).astype(end.dtype)
 
 
-def _picture_shape(end: End, path: Path) -> tuple[int, int, int, bool]:
+def picture_shape(end: End, path: Path) -> tuple[int, int, int, bool]:
     """Height, width, channels, and whether channels come first."""
     shape = end.shape
     if len(shape) == 4 and shape[0] == 1:

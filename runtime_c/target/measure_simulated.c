@@ -319,7 +319,7 @@ tm_status tm_measure_prepare(tm_model_call call, tm_model_context *context) {
   const tm_status status = count(call, context);
 #if defined(TM_PROFILE)
   for (uint32_t layer = 0; layer != TM_MODEL_LAYER_COUNT; ++layer) {
-    layers[layer] = 0;
+    tm_layer_counts[layer] = 0;
   }
 #endif
   return status;

@@ -3,6 +3,7 @@
 from tinymill.deploy.build import build
 from tinymill.deploy.cycles import Estimate
 from tinymill.deploy.forecast import Forecast, forecast
+from tinymill.deploy.library import shared_library
 from tinymill.deploy.measure import Measurement, measure
 from tinymill.deploy.project import RAM_ALLOWANCE, target_files
 from tinymill.deploy.toolchain import missing
@@ -16,5 +17,6 @@ __all__ = [
     "forecast",
     "measure",
     "missing",
+    "shared_library",
     "target_files",
 ]

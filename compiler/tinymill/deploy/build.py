@@ -57,7 +57,7 @@ def build(
             for unit, compiled in zip(steps.units, compiles, strict=True):
                 problem = compiled.result()
                 if problem is not None:
-                    raise ToolFailed(f"{command[0]} fails: {_first_error(problem)}", at=unit.source)
+                    raise ToolFailed(f"{command[0]} fails: {first_error(problem)}", at=unit.source)
         except BaseException as error:
             pool.shutdown(wait=False, cancel_futures=True)
             if not isinstance(error, ToolFailed):
@@ -95,7 +95,8 @@ def _call(argv: tuple[str, ...], folder: Path, halt: Halt) -> str | None:
     return ended.text or f"error: exit code {ended.code}"
 
 
-def _first_error(text: str) -> str:
+def first_error(text: str) -> str:
+    """The line of a compiler's messages that says what is wrong."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     for line in lines:
         if ("error" in line or "undefined reference" in line) and "collect2" not in line:
@@ -113,4 +114,4 @@ def _link_error(text: str, board: Board, program: str) -> Exception:
                     needed=region.size + int(overflow[2]),
                     available=region.size,
                 )
-    return ToolFailed(f"{program} can't link: {_first_error(text)}")
+    return ToolFailed(f"{program} can't link: {first_error(text)}")

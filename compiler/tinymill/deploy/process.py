@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
+import shlex
 import signal
 import subprocess
 import threading
@@ -13,6 +15,7 @@ from pathlib import Path
 from tinymill.errors import ToolFailed
 
 _TAIL = 400
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,7 @@ def run_process(
     ``ToolFailed`` is raised. ``settings`` are added to the environment, ``halt`` may stop it."""
     name = Path(argv[0]).name
     halt = halt or Halt()
+    _log.info("in %s: %s", folder, shlex.join(argv))
     try:
         process = halt.start(argv, folder, settings or {})
     except OSError as error:
