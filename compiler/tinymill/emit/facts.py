@@ -411,6 +411,8 @@ class _Collector:
                 base = f"{base} + {offset}"
             buffer = self.plan.buffer_of(operand.value)
             ring = kind.shape[1] if buffer is None else buffer.rows or kind.shape[1]
+            if operand.value in self.plan.guests:
+                base, ring = f"{base} + {self._guest_place(operand.value, 'row0')}", 1
             views.append(ViewFacts(name, base, pad, row, kind.shape[1], ring))
             return f"&{name}"
         assert isinstance(operand, Flat)
@@ -432,8 +434,18 @@ class _Collector:
             offset, row = 0, kind.bytes // kind.shape[1]
             if step.strip is not None:
                 offset, row = step.strip[value]
-            address = f"{address} + {offset} + {place} * {row}"
+            if value in self.plan.guests:
+                address = f"{address} + {self._guest_place(value, 'y')}"
+            else:
+                address = f"{address} + {offset} + {place} * {row}"
         return f"({const}{kind.dtype.c} *)(void *)({address})"
+
+    def _guest_place(self, value: str, row: str) -> str:
+        """C expression for the byte of the host's ring at which a row of a guest begins."""
+        guest = self.plan.guests[value]
+        kind = self.graph.type(guest.host)
+        times = f"{row} * {guest.stride}" if guest.stride > 1 else row
+        return f"({times} + {guest.shift}) % {guest.rows} * {kind.bytes // kind.shape[1]}"
 
     def _param(self, value: Param) -> str:
         if value is None:

@@ -31,6 +31,7 @@ class Kernel:
     overlays: bool = True
     rows: str = "1"
     in_place: str = "False"
+    by_channel: str = "False"
     stack: str = "0"
     axes: Mapping[str, str] = field(default_factory=dict)
     layout: str | None = None
@@ -60,6 +61,10 @@ class Kernel:
     def may_replace(self, facts: CallFacts) -> bool:
         """Whether the output may be at the very place of the first input."""
         return bool(_evaluate(self.in_place, facts))
+
+    def is_by_channel(self, facts: CallFacts) -> bool:
+        """Whether a channel of the first input is read before that of the output is written."""
+        return bool(_evaluate(self.by_channel, facts))
 
     def pushed_bytes(self, facts: CallFacts) -> int:
         """Bytes of stack that the kernel's assembly takes, which no compiler counts."""

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import numpy as np
+
 from ..ir import Graph, KernelCall, Node, Table, Types
 from .kernels import Kernel
 
@@ -38,6 +40,21 @@ class Overlay:
 
 
 @dataclass(frozen=True)
+class Guest:
+    """A value of which one row at a time is held in the ring of ``host``, of ``rows`` rows: row y
+    begins where the host's place (y * stride + shift) modulo ``rows`` does."""
+
+    host: str
+    stride: int
+    shift: int
+    rows: int
+
+    def places(self, rows: np.ndarray) -> np.ndarray:
+        """The host's places at which these rows begin."""
+        return (rows * self.stride + self.shift) % self.rows
+
+
+@dataclass(frozen=True)
 class Placement:
     """Offsets of buffers in the arena. ``bound`` is a proven lower bound of ``peak``."""
 
@@ -57,6 +74,8 @@ class Step:
     output may be at the very place of the first input.
     ``strip`` is None where all columns are computed; else, for each map, the byte of its row at
     which the strip begins and the distance between rows.
+    Where ``by_channel``, a call of one row has read all that it needs of a channel of the first
+    input before it writes that channel.
     ``defines`` are the macros with which the kernel is compiled for this call, ``pushed_bytes``
     stack that its assembly takes and no compiler sees.
     """
@@ -75,6 +94,7 @@ class Step:
     pushed_bytes: int = 0
     row_by_row: bool = False
     strip: Mapping[str, tuple[int, int]] | None = None
+    by_channel: bool = False
 
     @cached_property
     def macs(self) -> int:
@@ -164,6 +184,8 @@ class Plan:
     """Instructions of a run, estimated."""
     fast_bytes: int | None = None
     """Where the arena is in two memories: what lies below this offset is in the fast one."""
+    guests: Mapping[str, Guest] = field(default_factory=dict)
+    """Values whose rows are held in another's ring; its buffer is theirs, too."""
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:

@@ -281,6 +281,7 @@ class Planner:
         return Plan(
             self.graph, segments, buffers, overlays, placement, state, state_bytes, self.streamed,
             tuple(choices), cost, boundary,
+            {value: guest for section in sections for value, guest in section.guests.items()},
         )  # fmt: skip
 
     def _refusal(self, start: int, choice: Choice) -> InvalidInput:

@@ -9,6 +9,8 @@ the plan was found is used here: only its turns and places, the graph, and the c
   the first are let go;
 - where an input is read element by element (``POINT``), an element is read before its place is
   written;
+- a call of one row by a kernel that is ``by_channel`` has read a channel of its first input when
+  it begins to write that channel;
 - a kernel that has no ``overlays``, and an input that is read whole, bear no overlap; with
   ``Step.in_place`` the output may begin at the first input's very place.
 """
@@ -208,7 +210,11 @@ class _Rehearsal:
         inside = np.arange(width)
         flat = numbers[:, None] * shape.row_bytes + first * shape.pixel + inside
         ring = shape.rows if buffer.rows is None else buffer.rows
-        offsets = (numbers % ring)[:, None] * apart + place + inside
+        places = numbers % ring
+        guest = self.plan.guests.get(value)
+        if guest is not None:
+            places, apart = guest.places(numbers), self._shape(guest.host).row_bytes
+        offsets = places[:, None] * apart + place + inside
         if flat.size and (offsets.min() < 0 or offsets.max() >= buffer.size):
             raise BrokenPlan(
                 f"'{value}' reaches from byte {offsets.min()} to {offsets.max()} of its "
@@ -457,7 +463,13 @@ class _Rehearsal:
         same_place = len(outputs) == 1 and outputs[0].at.min() == held.at.min()
         if step.in_place and read.index == 0 and same_place:
             return
-        if not step.kernel.overlays or read.window is None or len(outputs) != 1:
+        if step.by_channel and read.index == 0 and call.row1 == call.row0 + 1:
+            # a channel is read before it is written, another one perhaps not
+            element = held.flat // self.graph.type(held.value).dtype.size
+            written = self.element_at[held.at]
+            depth, other = self.graph.type(held.value).shape[3], step.types.output.shape[3]
+            wrong = (row != NOTHING) & (written % other != element % depth)
+        elif not step.kernel.overlays or read.window is None or len(outputs) != 1:
             wrong = row != NOTHING
         elif read.window is POINT:
             element = held.flat // self.graph.type(held.value).dtype.size

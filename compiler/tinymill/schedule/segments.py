@@ -14,6 +14,7 @@ from itertools import pairwise
 
 from ..ir import Node
 from .cost import SEGMENT, cost_of
+from .guests import guests_of
 from .lifetimes import Section, row_bytes, section_lag
 from .plan import Choice
 from .steps import Workshop
@@ -143,7 +144,8 @@ class Candidates:
             for node, rows in zip(nodes, stream.most_rows, strict=True)
             if (step := self.workshop.step(node, rows)) is not None
         )
-        return Section(steps, stream, self.streamed if start == 0 else None)
+        arriving = self.streamed if start == 0 else None
+        return Section(steps, stream, arriving, guests_of(self.workshop, stream))
 
     def _tiled(
         self, members: Sequence[Member], kept: Sequence[str], choice: Choice
@@ -262,8 +264,7 @@ class Candidates:
             if found.need <= limit and self._may_end(start, end):
                 yield found
             # what a longer segment needs, too
-            rings = sum(rows * row_bytes(self.graph, v) for v, rows in stream.rings.items())
-            if self._outside(start, stream) + rings > limit:
+            if self._outside(start, stream) + self._rings(stream) > limit:
                 return
 
     def variants(self, plain: Candidate) -> Iterator[Candidate]:
@@ -304,13 +305,22 @@ class Candidates:
             held += rows * row_bytes(self.graph, self.streamed) - kind.bytes
         return held
 
+    def _rings(self, stream: Stream) -> int:
+        """Bytes of the rows that are held of values between the nodes."""
+        guests = guests_of(self.workshop, stream)
+        return sum(
+            rows * row_bytes(self.graph, value)
+            for value, rows in stream.rings.items()
+            if value not in guests
+        )
+
     def _candidate(self, start: int, stream: Stream, choice: Choice) -> Candidate:
         nodes = [member.node for member in stream.members]
         scratch = max(
             self.workshop.scratch_bytes(node, rows)
             for node, rows in zip(nodes, stream.most_rows, strict=True)
         )
-        rings = sum(rows * row_bytes(self.graph, v) for v, rows in stream.rings.items())
+        rings = self._rings(stream)
         held = sum(self.live.bytes[value] for value in stream.kept)
         step = self.workshop.step(nodes[0])
         assert step is not None

@@ -44,6 +44,7 @@ class Workshop:
         self._made: dict[tuple[int, int], Step | None] = {}
         self._facts: dict[tuple[int, bool], tuple[CallFacts, Kernel] | None] = {}
         self._scratch: dict[tuple[int, int], int] = {}
+        self._by_channel: dict[int, bool] = {}
         self._readers: dict[int, tuple[Reader, ...] | None] = {}
 
     @cached_property
@@ -72,6 +73,14 @@ class Workshop:
             )
         return self._scratch[key]
 
+    def by_channel(self, node: Node) -> bool:
+        """Whether calls of one row read a channel of the first input before they write it."""
+        key = id(node)
+        if key not in self._by_channel:
+            found = self._called(node, by_rows=True)
+            self._by_channel[key] = found is not None and found[1].is_by_channel(found[0].banded(1))
+        return self._by_channel[key]
+
     def _make(self, node: Node, rows: int) -> Step | None:
         found = self._called(node, by_rows=rows > 0)
         if found is None:
@@ -88,6 +97,7 @@ class Workshop:
             kernel.scratch_bytes(facts), kernel.rows_at_once(facts), kernel.defines(facts),
             rows == 0 and kernel.may_replace(facts) and _image_by_image(types),
             kernel.pushed_bytes(facts), rows > 0 and not _takes_rows(facts.call),
+            by_channel=kernel.is_by_channel(facts),
         )  # fmt: skip
 
     def _called(self, node: Node, *, by_rows: bool) -> tuple[CallFacts, Kernel] | None:
