@@ -634,7 +634,7 @@ PUSH = """\
     NEED({name}_input(&context, 0) == NULL);
     for (size_t i = 0; i < sizeof pushes / sizeof *pushes; ++i) {{
       const int32_t count = pushes[i];
-      if (row == 0) {{
+      if (row == 0 && count > 0) {{
         NEED(fread(frame, {macro}_INPUT_ROW_BYTES, (size_t)all, stdin) == (size_t)all);
       }}
       const uint8_t *const next = frame + row * {macro}_INPUT_ROW_BYTES;
