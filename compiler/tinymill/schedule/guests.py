@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..ir import Window
 from .plan import Guest
 
 if TYPE_CHECKING:
@@ -60,13 +61,15 @@ def _guest(
     # the number of the turn with which each row is there, and of the last one that reads it
     count = len(stream.members)
     made = _turns(stream.done[index], height, index, count)
-    read = np.max([_turns(stream.done[i], height, i, count) for i, _ in readings], axis=0)
+    read = np.max(
+        [_turns(stream.done[i], height, stream.turn_of(i), count) for i, _ in readings], axis=0
+    )
     maker = stream.maker[host]
     host_height = other.shape[1]
     host_made = _turns(stream.done[maker], host_height, maker, count)
     host_read = np.max(
         [
-            _turns(reader.unread[stream.done[i]], host_height, i, count)
+            _turns(reader.unread[stream.done[i]], host_height, stream.turn_of(i), count)
             for i, reader in stream.readings[host]
         ],
         axis=0,
@@ -74,9 +77,11 @@ def _guest(
     # while row y is held, the host's rows from first[y] to, without, behind[y] are needed
     first = np.searchsorted(host_read, made, "right")
     behind = np.searchsorted(host_made, read, "left")
-    stride = max(1, round(host_height / height))
+    window = stream.members[index].node.op.windows(graph.node_types(stream.members[index].node))[0]
+    if not isinstance(window, Window):
+        return None
     for shift in range(stream.rings[host]):
-        guest = Guest(host, stride, shift, stream.rings[host])
+        guest = Guest(host, window.stride, shift, stream.rings[host])
         free = (guest.places(np.arange(height)) - first) % guest.rows >= behind - first
         if free.all():
             return guest

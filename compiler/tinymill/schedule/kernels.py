@@ -32,6 +32,10 @@ class Kernel:
     rows: str = "1"
     in_place: str = "False"
     by_channel: str = "False"
+    fed: str | None = None
+    """The function to which the last input row can be fed as it is made."""
+    feeds: bool = False
+    """Whether it may be called for some channels at a time, to feed another."""
     stack: str = "0"
     axes: Mapping[str, str] = field(default_factory=dict)
     layout: str | None = None

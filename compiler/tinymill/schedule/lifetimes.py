@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..ir import POINT, Graph, Node, Reading
-from .cost import SEGMENT, cost_of
+from .cost import SEGMENT, cost_of, feeding_cost
 from .plan import Buffer, Guest, Overlay, Step
 from .streaming import Stream
 from .tiles import Tiled
@@ -51,9 +51,14 @@ class Section:
         """Instructions, about."""
         if self.stream is None:
             return cost_of(self.steps[0], [self.steps[0].height])
-        return SEGMENT + sum(
-            cost_of(step, self.stream.calls(index % self.layers))
-            for index, step in enumerate(self.steps)
+        fed = self.stream.fed if isinstance(self.stream, Stream) else {}
+        return (
+            SEGMENT
+            + sum(
+                cost_of(step, self.stream.calls(index % self.layers))
+                for index, step in enumerate(self.steps)
+            )
+            + sum(feeding_cost(self.steps[index], len(beats)) for index, beats in fed.items())
         )
 
     def held(self, graph: Graph, value: str) -> tuple[int, int] | None:

@@ -75,7 +75,8 @@ class Step:
     ``strip`` is None where all columns are computed; else, for each map, the byte of its row at
     which the strip begins and the distance between rows.
     Where ``by_channel``, a call of one row has read all that it needs of a channel of the first
-    input before it writes that channel.
+    input before it writes that channel. Where turns are fed, the step before has its scratch at
+    byte ``fed_scratch`` of this one's.
     ``defines`` are the macros with which the kernel is compiled for this call, ``pushed_bytes``
     stack that its assembly takes and no compiler sees.
     """
@@ -95,6 +96,7 @@ class Step:
     row_by_row: bool = False
     strip: Mapping[str, tuple[int, int]] | None = None
     by_channel: bool = False
+    fed_scratch: int | None = None
 
     @cached_property
     def macs(self) -> int:
@@ -110,11 +112,16 @@ class Step:
 
 @dataclass(frozen=True)
 class Turn:
-    """Rows [row0, row1) of the output of the ``step``-th step of a segment."""
+    """Rows [row0, row1) of the output of the ``step``-th step of a segment.
+
+    Where ``fed``, the step before makes the last row that this one reads on the way, some
+    channels at a time, and has no turn of its own for it.
+    """
 
     step: int
     row0: int
     row1: int
+    fed: bool = False
 
 
 @dataclass(frozen=True)
@@ -146,7 +153,8 @@ class Choice:
 
     ``rows`` 0: each node whole (then ``count`` is 1); else they take turns, that many rows of
     the first node's output a beat; ``lazy`` as for ``Stream``. ``across`` and ``along`` are the
-    rows and columns at which the last node's output is cut into tiles.
+    rows and columns at which the last node's output is cut into tiles. With ``fed`` depthwise
+    convolutions have the last row that they read made on the way, where that saves it a place.
     """
 
     count: int
@@ -154,6 +162,7 @@ class Choice:
     lazy: int = 0
     across: tuple[int, ...] = ()
     along: tuple[int, ...] = ()
+    fed: bool = False
 
     @property
     def tiled(self) -> bool:
@@ -210,6 +219,9 @@ class Plan:
             for turn in segment.turns:
                 step = segment.steps[turn.step]
                 total += step.macs * (turn.row1 - turn.row0) / step.height
+                if turn.fed:
+                    feeder = segment.steps[turn.step - 1]
+                    total += feeder.macs / feeder.height
         return round(total)
 
     @property

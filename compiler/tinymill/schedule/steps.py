@@ -81,6 +81,17 @@ class Workshop:
             self._by_channel[key] = found is not None and found[1].is_by_channel(found[0].banded(1))
         return self._by_channel[key]
 
+    def may_feed(self, node: Node, reader: Node) -> bool:
+        """Whether ``node`` can make the last row that ``reader`` reads while that one runs."""
+        made, read = self._called(node, by_rows=True), self._called(reader, by_rows=True)
+        return (
+            made is not None
+            and read is not None
+            and made[1].feeds
+            and read[1].fed is not None
+            and self.by_channel(reader)
+        )
+
     def _make(self, node: Node, rows: int) -> Step | None:
         found = self._called(node, by_rows=rows > 0)
         if found is None:

@@ -17,7 +17,12 @@
  *
  * Scratch: for each of four channels (or fewer, if there are no four) the input rows of
  * p->plane_lines output rows, in words of two elements. Output rows are written plane_rows at
- * a time, all of them where rows run along the height. */
+ * a time, all of them where rows run along the height.
+ *
+ * A call of one output row has read all of a channel before it writes that channel. Where it is
+ * fed (tm_dwconv2d_planes_fed_s8), the last input row that it reads is made on the way, four
+ * channels at a time, after all other rows of these have been read: it may lie over one that no
+ * later output row reads. */
 #include <stddef.h>
 #include <string.h>
 
@@ -78,6 +83,7 @@ typedef struct {
   const tm_rows *in, *out;
   const tm_part *part;
   const int32_t *weights;
+  const tm_conv2d_feed *feed; /* makes the last line of the input; NULL: it is there */
   uint32_t *scratch;
   int32_t down;                  /* whether lines run along the height of the map */
   int32_t elements, height;      /* of the input: of a line, lines */
@@ -114,10 +120,16 @@ static inline int32_t tm_planes_wraps(const tm_planes_call *s) {
   return s->in->ring != s->in->rows && end - first > s->in->ring - first % s->in->ring;
 }
 
-/* Widens the lines, channels from c on, into the planes, in C. */
-static TM_NOINLINE void tm_planes_gather(const tm_planes_call *s, int32_t c) {
+/* Makes the last line of the input, four channels from c on. */
+static TM_NOINLINE void tm_planes_feed(const tm_planes_call *s, int32_t c) {
+  s->feed->make(s->feed->context, s->feed->row, c, c + 4 < s->p->in_c ? c + 4 : s->p->in_c);
+}
+
+/* Widens lines [y, end), channels from c on, into the planes, in C. */
+static TM_NOINLINE void tm_planes_gather(const tm_planes_call *s, int32_t c, int32_t y,
+                                         int32_t end) {
   const int32_t pad = s->in->pad == NULL ? 0 : *(const int8_t *)s->in->pad;
-  for (int32_t y = 0; y < s->x_lines; ++y) {
+  for (; y < end; ++y) {
     for (int32_t word = 0; word < s->words; ++word) {
       const int32_t e = s->first + 2 * word;
       const int8_t *low = tm_planes_element(s, s->x_line + y, e);
@@ -127,6 +139,16 @@ static TM_NOINLINE void tm_planes_gather(const tm_planes_call *s, int32_t c) {
             tm_pack16(low == NULL ? pad : low[c + i], high == NULL ? pad : high[c + i]);
       }
     }
+  }
+}
+
+/* The same for all lines, the one that is made on the way last. */
+static inline void tm_planes_fetch(const tm_planes_call *s, int32_t base, int32_t c) {
+  const int32_t last = s->x_lines - (s->feed != NULL);
+  tm_planes_gather(s, base, 0, last);
+  if (s->feed != NULL) {
+    tm_planes_feed(s, c);
+    tm_planes_gather(s, base, last, s->x_lines);
   }
 }
 
@@ -231,7 +253,7 @@ static TM_NOINLINE int32_t tm_planes_prepare(const tm_planes_call *s, tm_planes_
   const uint32_t pad = in->pad == NULL ? 0u : *(const uint8_t *)in->pad * 0x01010101u;
   const uint32_t two = tm_sxtb16(pad);
   const int32_t line_end = s->x_line + s->x_lines;
-  const int32_t end = line_end < s->height ? line_end : s->height;
+  const int32_t end = (line_end < s->height ? line_end : s->height) - (s->feed != NULL);
   const int32_t start = s->x_line < 0 ? 0 : s->x_line;
   const int32_t wanted = behind - before - (before & 1);
   int32_t more = 0;
@@ -279,21 +301,36 @@ static inline void tm_planes_move(tm_planes_source *from, int32_t by, int32_t wo
   }
 }
 
-/* Widens the lines, in one piece or two: `more` lines from the first row of the ring on. */
+/* Widens `lines` lines that lie `by` bytes of the map and `behind` lines of a plane further on. */
+static inline void tm_planes_further(const tm_planes_call *s, tm_planes_source *from, int32_t by,
+                                     int32_t behind, int32_t lines) {
+  const int32_t first = from->lines;
+  tm_planes_move(from, by, behind * s->words);
+  from->lines = lines;
+  tm_planes_widen(from);
+  tm_planes_move(from, -by, -behind * s->words);
+  from->lines = first;
+}
+
+/* Widens the lines of channels from c on, in one piece or two: `more` lines from the first row of
+ * the ring on. A line that is made on the way comes last. */
 static TM_NOINLINE void tm_planes_load(const tm_planes_call *s, tm_planes_source *from,
-                                       int32_t more) {
-  if (from->lines != 0) {
+                                       int32_t more, int32_t c) {
+  const int32_t first = from->lines;
+  const tm_rows *const in = s->in;
+  if (first != 0) {
     tm_planes_widen(from);
   }
   if (more != 0) {
-    const int32_t lines = from->lines;
-    const int32_t back = (lines - s->in->ring) * s->in->row_bytes;
-    const int32_t words = lines * s->words;
-    tm_planes_move(from, back, words);
-    from->lines = more;
-    tm_planes_widen(from);
-    tm_planes_move(from, -back, -words);
-    from->lines = lines;
+    tm_planes_further(s, from, (first - in->ring) * in->row_bytes, first, more);
+  }
+  if (s->feed != NULL) {
+    const int32_t start = s->x_line < 0 ? 0 : s->x_line;
+    tm_planes_feed(s, c);
+    tm_planes_further(s, from,
+                      (int32_t)((const uint8_t *)tm_row(in, start + first + more) -
+                                (const uint8_t *)tm_row(in, start)),
+                      first + more, 1);
   }
 }
 
@@ -437,13 +474,13 @@ static inline void tm_planes_band(tm_planes_call *s) {
 #if defined(TM_DSP_ASM)
     if (!gathered) {
       source.from += base - earlier;
-      tm_planes_load(s, &source, more);
+      tm_planes_load(s, &source, more, c);
     } else {
-      tm_planes_gather(s, base);
+      tm_planes_fetch(s, base, c);
     }
 #else
     (void)earlier;
-    tm_planes_gather(s, base);
+    tm_planes_fetch(s, base, c);
 #endif
     int32_t o = c * s->p->group_out;
     int32_t end = o + 4 * s->p->group_out;
@@ -472,8 +509,9 @@ static inline void tm_planes_band(tm_planes_call *s) {
 
 static TM_NOINLINE tm_status tm_planes_run(const tm_planes_instance *kernel,
                                            const tm_conv2d_s8_params *p, const tm_rows *in,
-                                           const int32_t *weights, const tm_rows *out,
-                                           const tm_part *part, uint32_t *scratch) {
+                                           const int32_t *weights, const tm_conv2d_feed *feed,
+                                           const tm_rows *out, const tm_part *part,
+                                           uint32_t *scratch) {
   tm_planes_call s;
   s.kernel = kernel;
   s.p = p;
@@ -481,6 +519,7 @@ static TM_NOINLINE tm_status tm_planes_run(const tm_planes_instance *kernel,
   s.out = out;
   s.part = part;
   s.weights = weights;
+  s.feed = feed;
   s.scratch = scratch;
   s.down = p->in_w == 1;
   if (s.down) {
@@ -796,25 +835,36 @@ TM_PLANES_STRIPS(tm_planes_strips6, 6, "r5", TM_PLANES_LINE6("r5", "r5", "r5", "
 #endif
 #endif
 
-static tm_status TM_INSTANCE(tm_dwconv2d_planes_s8)(const tm_conv2d_s8_params *p, const tm_rows *in,
-                                                    const int32_t *weights, const int32_t *bias,
-                                                    const tm_rows *out, const tm_part *part,
-                                                    void *scratch) {
-  static const tm_planes_instance kernel = {
-      TM_ACROSS,
-      TM_STRIDE,
-      TM_PLANES_TAPS,
-      TM_PLANES_RECORD + TM_ACROSS * TM_PLANES_WEIGHTS,
+static const tm_planes_instance TM_INSTANCE(tm_planes_kernel) = {
+    TM_ACROSS,
+    TM_STRIDE,
+    TM_PLANES_TAPS,
+    TM_PLANES_RECORD + TM_ACROSS * TM_PLANES_WEIGHTS,
 #if defined(TM_DSP_ASM)
-      {TM_INSTANCE(tm_planes_strips2), TM_PLANES_FOURS, TM_PLANES_SIXES},
+    {TM_INSTANCE(tm_planes_strips2), TM_PLANES_FOURS, TM_PLANES_SIXES},
 #else
-      {NULL, NULL, NULL},
+    {NULL, NULL, NULL},
 #endif
-      TM_SIGNED,
-      TM_SHIFT,
-  };
+    TM_SIGNED,
+    TM_SHIFT,
+};
+
+static inline tm_status TM_INSTANCE(tm_dwconv2d_planes_s8)(const tm_conv2d_s8_params *p,
+                                                           const tm_rows *in,
+                                                           const int32_t *weights,
+                                                           const int32_t *bias, const tm_rows *out,
+                                                           const tm_part *part, void *scratch) {
   (void)bias;
-  return tm_planes_run(&kernel, p, in, weights, out, part, (uint32_t *)scratch);
+  return tm_planes_run(&TM_INSTANCE(tm_planes_kernel), p, in, weights, NULL, out, part,
+                       (uint32_t *)scratch);
+}
+
+/* One output row, the last of its input rows made by `feed` if it is not NULL. */
+static inline tm_status TM_INSTANCE(tm_dwconv2d_planes_fed_s8)(
+    const tm_conv2d_s8_params *p, const tm_rows *in, const int32_t *weights,
+    const tm_conv2d_feed *feed, const tm_rows *out, const tm_part *part, void *scratch) {
+  return tm_planes_run(&TM_INSTANCE(tm_planes_kernel), p, in, weights, feed, out, part,
+                       (uint32_t *)scratch);
 }
 
 #undef TM_PLANES_TAPS
