@@ -34,6 +34,8 @@ TRIES = 24
 MOST_COST = 1.08
 """Times the instructions of layers computed whole that a plan of least arena with rows that are fed
 may take."""
+FEED_STACK = 512
+"""Bytes of stack that it takes, about, to call a kernel inside of another's call."""
 MOST_MACS = 1.1
 """Times the multiply-accumulates of layers computed whole that a patched plan may take."""
 FRONT_STEP = 0.95
@@ -234,7 +236,7 @@ class Planner:
                 path = fastest(found, count, needs[enough])
                 assert path is not None
                 plan = self.realise([candidate.choice for candidate in path])
-                if plan.arena_bytes < best.arena_bytes:
+                if plan.arena_bytes + FEED_STACK < best.arena_bytes:
                     best = plan
         return best
 
