@@ -36,6 +36,13 @@ typedef struct {
   int32_t plane_lines;        /* output lines at a time, of a kernel that goes through planes */
 } tm_conv2d_s8_params;
 
+/* What makes row `row` of a kernel's input while that one runs, some channels at a time. */
+typedef struct {
+  void (*make)(const void *context, int32_t row, int32_t channel0, int32_t channel1);
+  const void *context;
+  int32_t row;
+} tm_conv2d_feed;
+
 typedef struct {
   TM_CONV2D_GEOMETRY
   float lo, hi; /* clamp */

@@ -29,6 +29,14 @@
 #define TM_INLINE inline
 #endif
 
+/* Says that what `object` points to may be changed by any call: it is read where it is used and not
+ * kept in copies, which a loop full of calls would have to put on the stack. */
+#if defined(__GNUC__)
+#define TM_SHARED(object) __asm__ volatile("" : : "r"(object) : "memory")
+#else
+#define TM_SHARED(object) ((void)0)
+#endif
+
 /* Four bytes from any address. */
 static inline uint32_t tm_load4(const int8_t *from) {
   uint32_t word;

@@ -78,7 +78,9 @@ def _measured(
         if not _run(argv, folder):
             return None
     graph = folder / "model" / f"{model}.ci"
-    stack = deepest(graph.read_text(), f"{model}_run") if graph.is_file() else None
+    stack = None
+    if graph.is_file():
+        stack = deepest(graph.read_text(), f"{model}_run", rf"{re.escape(model)}_f\d+")
     if board.is_host:
         own = folder / "model" / f"{model}.o"
         return Forecast(object_sizes(own, None).code, stack)
@@ -92,14 +94,19 @@ def _measured(
     return Forecast(program_sizes(folder / steps.program).code, stack)
 
 
+POINTER = "__indirect_call"
+"""What gcc names as the target of all calls by pointer."""
+
+
 def _run(argv: tuple[str, ...], folder: Path) -> bool:
     return run_process(argv, folder, timeout=TIMEOUT).code == 0
 
 
-def deepest(text: str, entry: str) -> int | None:
+def deepest(text: str, entry: str, fed: str | None = None) -> int | None:
     """Bytes of stack on the deepest path of calls from ``entry``, itself included.
 
-    ``text`` is what gcc writes with -fcallgraph-info=su. None where a frame's size is not
+    ``text`` is what gcc writes with -fcallgraph-info=su, ``fed`` a pattern of the functions that
+    calls by pointer may reach. None where a frame's size is not
     static or calls are recursive.
     """
     frames: dict[str, int] = {}
@@ -114,6 +121,10 @@ def deepest(text: str, entry: str) -> int | None:
             calls.add_node(node[1])
         elif edge:
             calls.add_edge(edge[1], edge[2])
+    if fed is not None and POINTER in calls:
+        for name in frames:
+            if re.fullmatch(rf"(.*:)?{fed}(\..*)?", name):
+                calls.add_edge(POINTER, name)
     if entry not in calls:
         return None
     calls = calls.subgraph({entry} | nx.descendants(calls, entry))

@@ -11,7 +11,19 @@ from typing import Any
 import numpy as np
 
 from ..errors import CompileError
-from ..ir import DType, FixedPoint, Flat, FloatScale, Graph, Operand, Param, Port, Rows, Table
+from ..ir import (
+    DType,
+    FixedPoint,
+    Flat,
+    FloatScale,
+    Graph,
+    Operand,
+    Param,
+    Port,
+    Rows,
+    Table,
+    Window,
+)
 from ..schedule import Plan, Segment, Step
 
 C_TYPES = {dtype.numpy: dtype.c for dtype in DType}
@@ -44,6 +56,18 @@ class ViewFacts:
 
 
 @dataclass(frozen=True)
+class FeedFacts:
+    """The step that makes row ``row`` of a step's input on the way, where ``when`` holds: called
+    through ``fed``, with its scratch at ``scratch``."""
+
+    fed: str
+    maker: StepFacts
+    row: str
+    when: str
+    scratch: str
+
+
+@dataclass(frozen=True)
 class StepFacts:
     """One kernel call: its params, views and arguments as C text."""
 
@@ -57,6 +81,7 @@ class StepFacts:
     arguments: tuple[str, ...]
     batch: int
     row_by_row: bool
+    feed: FeedFacts | None = None
 
 
 @dataclass(frozen=True)
@@ -338,6 +363,14 @@ class _Collector:
             steps = tuple(
                 self._step(count + place, step, segment) for place, step in enumerate(segment.steps)
             )
+            steps = tuple(
+                each
+                if step.fed_scratch is None
+                else replace(each, feed=self._feed(step, each, before, segment))
+                for step, each, before in zip(
+                    segment.steps, steps, (None, *steps[:-1]), strict=True
+                )
+            )
             count += len(steps)
             first, layer = layer, layer + segment.layers
             turns: tuple[str, ...] = ()
@@ -427,6 +460,22 @@ class _Collector:
             step.row_by_row,
         )
 
+    def _feed(
+        self, step: Step, facts: StepFacts, maker: StepFacts | None, segment: Segment
+    ) -> FeedFacts:
+        """What ``step`` must know of the step before, which feeds rows to it."""
+        assert maker is not None and segment.scratch is not None and step.kernel.fed is not None
+        window = step.node.op.windows(self.graph.node_types(step.node))[0]
+        assert isinstance(window, Window)
+        ahead = window.kernel - 1 - window.pad
+        row = f"row0 * {window.stride} + {ahead}"
+        height = self.graph.type(step.node.inputs[0]).shape[1]
+        scratch = "NULL"
+        if maker.arguments[-1] != "NULL":
+            scratch = f"{self._place(segment.scratch)} + {step.fed_scratch}"
+        fed = step.kernel.fed + step.symbol.removeprefix(step.kernel.name)
+        return FeedFacts(fed, maker, row, f"{row} < {height}", scratch)
+
     def _argument(
         self, operand: Operand, step: Step, views: list[ViewFacts], batch: int,
         moving: frozenset[str],
@@ -448,6 +497,8 @@ class _Collector:
                 base = f"{base} + {offset}"
             buffer = self.plan.buffer_of(operand.value)
             ring = kind.shape[1] if buffer is None else buffer.rows or kind.shape[1]
+            if operand.value in self.plan.guests:
+                base, ring = f"{base} + {self._guest_place(operand.value, 'row0')}", 1
             views.append(ViewFacts(name, base, pad, row, kind.shape[1], ring))
             return f"&{name}"
         assert isinstance(operand, Flat)
@@ -469,8 +520,18 @@ class _Collector:
             offset, row = 0, kind.bytes // kind.shape[1]
             if step.strip is not None:
                 offset, row = step.strip[value]
-            address = f"{address} + {offset} + {place} * {row}"
+            if value in self.plan.guests:
+                address = f"{address} + {self._guest_place(value, 'y')}"
+            else:
+                address = f"{address} + {offset} + {place} * {row}"
         return f"({const}{kind.dtype.c} *)(void *)({address})"
+
+    def _guest_place(self, value: str, row: str) -> str:
+        """C expression for the byte of the host's ring at which a row of a guest begins."""
+        guest = self.plan.guests[value]
+        kind = self.graph.type(guest.host)
+        times = f"{row} * {guest.stride}" if guest.stride > 1 else row
+        return f"({times} + {guest.shift}) % {guest.rows} * {kind.bytes // kind.shape[1]}"
 
     def _param(self, value: Param) -> str:
         if value is None:

@@ -106,6 +106,7 @@ DERIVED: dict[str, Callable[[CallFacts], int | bool]] = {
     "plane_rows": lambda facts: facts.planes.rows,
     "plane_bytes": lambda facts: facts.planes.bytes,
     "plane_in_place": lambda facts: facts.planes.in_place,
+    "plane_by_channel": lambda facts: facts.planes.by_channel,
     "plane_fits": lambda facts: facts.planes.fits,
     "mve_pairs": lambda facts: facts.mve.pairs,
     "mve_pieces": lambda facts: facts.mve.pieces,

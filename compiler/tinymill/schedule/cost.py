@@ -25,6 +25,9 @@ from .planes import Planes
 
 SEGMENT = 20
 """Instructions that a segment of several turns costs by itself."""
+FEED_CALL, FEED_PATCH = 250, 75
+"""Instructions that it costs to make a row some channels at a time: each time, and each time for
+each three pixels, which are widened anew."""
 
 Work = Mapping[str, float]
 """How often a kernel does what: each name is a column of runtime_c/costs.toml."""
@@ -48,6 +51,13 @@ def cost_of(step: Step, turns: Sequence[int]) -> int:
     if len(turns) == 1 and turns[0] == step.height:
         return costs.whole
     return sum(map((costs if _aligned(turns) else costs.split).__getitem__, turns))
+
+
+def feeding_cost(step: Step, rows: int) -> int:
+    """What it costs ``step``, beside the row itself, that a row is fed to it ``rows`` times."""
+    _, _, width, channels = step.types.input(0).shape
+    # kernels that widen patches do it anew; calls of others cost about as much
+    return rows * -(-channels // 4) * (FEED_CALL + FEED_PATCH * -(-width // 3))
 
 
 def _aligned(turns: Sequence[int]) -> bool:

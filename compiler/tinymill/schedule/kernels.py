@@ -31,6 +31,11 @@ class Kernel:
     overlays: bool = True
     rows: str = "1"
     in_place: str = "False"
+    by_channel: str = "False"
+    fed: str | None = None
+    """The function to which the last input row can be fed as it is made."""
+    feeds: bool = False
+    """Whether it may be called for some channels at a time, to feed another."""
     stack: str = "0"
     axes: Mapping[str, str] = field(default_factory=dict)
     layout: str | None = None
@@ -60,6 +65,10 @@ class Kernel:
     def may_replace(self, facts: CallFacts) -> bool:
         """Whether the output may be at the very place of the first input."""
         return bool(_evaluate(self.in_place, facts))
+
+    def is_by_channel(self, facts: CallFacts) -> bool:
+        """Whether a channel of the first input is read before that of the output is written."""
+        return bool(_evaluate(self.by_channel, facts))
 
     def pushed_bytes(self, facts: CallFacts) -> int:
         """Bytes of stack that the kernel's assembly takes, which no compiler counts."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from ..ir import POINT, Graph, Node, Reading
-from .cost import SEGMENT, cost_of
-from .plan import Buffer, Overlay, Step
+from .cost import SEGMENT, cost_of, feeding_cost
+from .plan import Buffer, Guest, Overlay, Step
 from .streaming import Stream
 from .tiles import Tiled
 
@@ -20,12 +20,14 @@ ALIGN = 4
 class Section:
     """Consecutive steps: one layer whole (``stream`` None), or several that take turns.
 
-    ``arriving`` names an input of the model that comes row by row while this section runs.
+    ``arriving`` names an input of the model that comes row by row while this section runs,
+    ``guests`` are values whose rows are held in another's ring.
     """
 
     steps: tuple[Step, ...]
     stream: Stream | Tiled | None = None
     arriving: str | None = None
+    guests: Mapping[str, Guest] = field(default_factory=dict)
 
     @property
     def scratch_bytes(self) -> int:
@@ -49,9 +51,14 @@ class Section:
         """Instructions, about."""
         if self.stream is None:
             return cost_of(self.steps[0], [self.steps[0].height])
-        return SEGMENT + sum(
-            cost_of(step, self.stream.calls(index % self.layers))
-            for index, step in enumerate(self.steps)
+        fed = self.stream.fed if isinstance(self.stream, Stream) else {}
+        return (
+            SEGMENT
+            + sum(
+                cost_of(step, self.stream.calls(index % self.layers))
+                for index, step in enumerate(self.steps)
+            )
+            + sum(feeding_cost(self.steps[index], len(beats)) for index, beats in fed.items())
         )
 
     def held(self, graph: Graph, value: str) -> tuple[int, int] | None:
@@ -109,6 +116,9 @@ def buffers_of(
     for index, section in enumerate(sections):
         if section.stream is None and section.steps[0].in_place:
             _replace(section.steps[0], index, root, first, last, members)
+
+        for value, guest in section.guests.items():
+            members[guest.host] += members.pop(value)
 
     rings = {
         value: held

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import numpy as np
+
 from ..ir import Graph, KernelCall, Node, Table, Types
 from .kernels import Kernel
 
@@ -38,6 +40,21 @@ class Overlay:
 
 
 @dataclass(frozen=True)
+class Guest:
+    """A value of which one row at a time is held in the ring of ``host``, of ``rows`` rows: row y
+    begins where the host's place (y * stride + shift) modulo ``rows`` does."""
+
+    host: str
+    stride: int
+    shift: int
+    rows: int
+
+    def places(self, rows: np.ndarray) -> np.ndarray:
+        """The host's places at which these rows begin."""
+        return (rows * self.stride + self.shift) % self.rows
+
+
+@dataclass(frozen=True)
 class Placement:
     """Offsets of buffers in the arena. ``bound`` is a proven lower bound of ``peak``."""
 
@@ -57,6 +74,9 @@ class Step:
     output may be at the very place of the first input.
     ``strip`` is None where all columns are computed; else, for each map, the byte of its row at
     which the strip begins and the distance between rows.
+    Where ``by_channel``, a call of one row has read all that it needs of a channel of the first
+    input before it writes that channel. Where turns are fed, the step before has its scratch at
+    byte ``fed_scratch`` of this one's.
     ``defines`` are the macros with which the kernel is compiled for this call, ``pushed_bytes``
     stack that its assembly takes and no compiler sees.
     """
@@ -75,6 +95,8 @@ class Step:
     pushed_bytes: int = 0
     row_by_row: bool = False
     strip: Mapping[str, tuple[int, int]] | None = None
+    by_channel: bool = False
+    fed_scratch: int | None = None
 
     @cached_property
     def macs(self) -> int:
@@ -90,11 +112,16 @@ class Step:
 
 @dataclass(frozen=True)
 class Turn:
-    """Rows [row0, row1) of the output of the ``step``-th step of a segment."""
+    """Rows [row0, row1) of the output of the ``step``-th step of a segment.
+
+    Where ``fed``, the step before makes the last row that this one reads on the way, some
+    channels at a time, and has no turn of its own for it.
+    """
 
     step: int
     row0: int
     row1: int
+    fed: bool = False
 
 
 @dataclass(frozen=True)
@@ -126,7 +153,8 @@ class Choice:
 
     ``rows`` 0: each node whole (then ``count`` is 1); else they take turns, that many rows of
     the first node's output a beat; ``lazy`` as for ``Stream``. ``across`` and ``along`` are the
-    rows and columns at which the last node's output is cut into tiles.
+    rows and columns at which the last node's output is cut into tiles. With ``fed`` depthwise
+    convolutions have the last row that they read made on the way, where that saves it a place.
     """
 
     count: int
@@ -134,6 +162,7 @@ class Choice:
     lazy: int = 0
     across: tuple[int, ...] = ()
     along: tuple[int, ...] = ()
+    fed: bool = False
 
     @property
     def tiled(self) -> bool:
@@ -164,6 +193,8 @@ class Plan:
     """Instructions of a run, estimated."""
     fast_bytes: int | None = None
     """Where the arena is in two memories: what lies below this offset is in the fast one."""
+    guests: Mapping[str, Guest] = field(default_factory=dict)
+    """Values whose rows are held in another's ring; its buffer is theirs, too."""
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:
@@ -188,6 +219,9 @@ class Plan:
             for turn in segment.turns:
                 step = segment.steps[turn.step]
                 total += step.macs * (turn.row1 - turn.row0) / step.height
+                if turn.fed:
+                    feeder = segment.steps[turn.step - 1]
+                    total += feeder.macs / feeder.height
         return round(total)
 
     @property

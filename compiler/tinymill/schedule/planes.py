@@ -21,7 +21,8 @@ class Planes:
     ``along`` and ``across`` are taps along a line and across lines, ``stride`` that along a line,
     ``words`` what an output reads of a line. ``lines`` of outputs are computed at a time, from
     inputs of ``bytes``. ``rows`` of the output are written before the input rows of the first can
-    go; ``in_place``: the output may be at the input's very place.
+    go; ``in_place``: the output may be at the input's very place; ``by_channel``: a
+    channel is read before it is written.
     """
 
     along: int
@@ -32,6 +33,7 @@ class Planes:
     bytes: int
     rows: int
     in_place: bool
+    by_channel: bool
     fits: bool
 
     @classmethod
@@ -72,5 +74,6 @@ class Planes:
         )
         return cls(
             along, across, stride, words, lines, line * (lines * step + halo),
-            int(facts["out_h"]) if down else lines, alike and not band and lines == whole, fits,
+            int(facts["out_h"]) if down else lines, alike and not band and lines == whole,
+            facts["group_out"] == 1 and band == 1 and lines == whole, fits,
         )  # fmt: skip

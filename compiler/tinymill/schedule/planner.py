@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Literal
@@ -31,6 +32,11 @@ Goal = Literal["min-time", "balanced", "min-ram", "patched"]
 """What the planner strives for."""
 TRIES = 24
 """Plans placed for one budget before it is given up."""
+MOST_COST = 1.08
+"""Times the instructions of layers computed whole that a plan of least arena with rows that are fed
+may take."""
+FEED_STACK = 512
+"""Bytes of stack that it takes, about, to call a kernel inside of another's call."""
 MOST_MACS = 1.1
 """Times the multiply-accumulates of layers computed whole that a patched plan may take."""
 FRONT_STEP = 0.95
@@ -218,8 +224,29 @@ class Planner:
         """The plan of least arena: candidates promise a bound, placement has the last word."""
         count = len(self.workshop.nodes)
         least = least_need(self._plain, count)
-        best = self._layer_by_layer
         found = self._candidates(least + least // 8)
+        best = self._smallest([c for c in found if not c.choice.fed], self._layer_by_layer)
+        if any(c.choice.fed for c in found):
+            # rows that are fed cost time: no more than a plan of least arena may take
+            most = MOST_COST * sum(self.candidates.whole(start).cost for start in range(count))
+            needs = sorted({c.need for c in found if c.need < best.arena_bytes})
+
+            def dear(need: int) -> bool:
+                path = fastest(found, count, need)
+                return path is None or sum(c.cost for c in path) > most
+
+            enough = bisect_left(needs, True, key=lambda need: not dear(need))
+            if enough < len(needs):
+                path = fastest(found, count, needs[enough])
+                assert path is not None
+                plan = self.realise([candidate.choice for candidate in path])
+                if plan.arena_bytes + FEED_STACK < best.arena_bytes:
+                    best = plan
+        return best
+
+    def _smallest(self, found: Sequence[Candidate], best: Plan) -> Plan:
+        """The plan of least arena among those of these candidates and ``best``."""
+        count = len(self.workshop.nodes)
         least = least_need(found, count)
         for budget in sorted({c.need for c in found if c.need >= least}):
             if budget >= best.arena_bytes:
@@ -283,6 +310,7 @@ class Planner:
         return Plan(
             self.graph, segments, buffers, overlays, placement, state, state_bytes, self.streamed,
             tuple(choices), cost, boundary,
+            {value: guest for section in sections for value, guest in section.guests.items()},
         )  # fmt: skip
 
     def _refusal(self, start: int, choice: Choice) -> InvalidInput:

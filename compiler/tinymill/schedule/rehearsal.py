@@ -9,6 +9,8 @@ the plan was found is used here: only its turns and places, the graph, and the c
   the first are let go;
 - where an input is read element by element (``POINT``), an element is read before its place is
   written;
+- a call of one row by a kernel that is ``by_channel`` has read a channel of its first input when
+  it begins to write that channel;
 - a kernel that has no ``overlays``, and an input that is read whole, bear no overlap; with
   ``Step.in_place`` the output may begin at the first input's very place.
 """
@@ -211,7 +213,11 @@ class _Rehearsal:
         inside = np.arange(width)
         flat = numbers[:, None] * shape.row_bytes + first * shape.pixel + inside
         ring = shape.rows if buffer.rows is None else buffer.rows
-        offsets = (numbers % ring)[:, None] * apart + place + inside
+        places = numbers % ring
+        guest = self.plan.guests.get(value)
+        if guest is not None:
+            places, apart = guest.places(numbers), self._shape(guest.host).row_bytes
+        offsets = places[:, None] * apart + place + inside
         if flat.size and (offsets.min() < 0 or offsets.max() >= buffer.size):
             raise BrokenPlan(
                 f"'{value}' reaches from byte {offsets.min()} to {offsets.max()} of its "
@@ -355,11 +361,73 @@ class _Rehearsal:
             scratch = next((b for b in self.plan.buffers if b.name == segment.scratch), None)
             if scratch is None:
                 raise BrokenPlan("has no scratch", at=f"'{step.node.name}'")
+        if turn.fed:
+            self._fed_turn(index, segment, number, scratch)
+            return
         rows = range(turn.row0, turn.row1) if step.row_by_row else (None,)
         for row in rows:
             row0, row1 = (turn.row0, turn.row1) if row is None else (row, row + 1)
             call = _Call(index, number, step, row0, row1, firsts[turn.step])
             self._call(call, scratch)
+
+    def _fed_turn(self, index: int, segment: Segment, number: int, scratch: Buffer | None) -> None:
+        """A turn that reads a last row which the step before makes, channel after channel.
+
+        Of a channel all other rows are read before that row is written, all before the output's
+        channel is: either may lie over what is read, channel over channel.
+        """
+        turn = segment.turns[number]
+        step, feeder = segment.steps[turn.step], segment.steps[turn.step - 1]
+        call = _Call(index, number, step, turn.row0, turn.row1, None)
+        value = step.node.inputs[0]
+        window = step.node.op.windows(self.graph.node_types(step.node))[0]
+        if (
+            not step.by_channel or window is None or turn.row1 != turn.row0 + 1
+            or list(feeder.node.outputs) != [value] or step.fed_scratch is None
+            or step.fed_scratch + feeder.scratch_bytes > step.scratch_bytes
+        ):  # fmt: skip
+            raise BrokenPlan("can't be fed", at=str(call))
+        *others, row = rows_read(window, turn.row0, self._shape(value).rows)
+        making = _Call(index, number, feeder, row, row + 1, None)
+        sources, (made,) = self._reads(making), [self._written(making, value)]
+        rest = self._bytes(value, others, at=call)
+        output = self._written(call, step.node.outputs[0])
+        if scratch is not None:
+            self._spoil(scratch, step.scratch_bytes, str(call))
+        for read in sources:
+            self._check(read.held, making)
+        self._check(rest, call)
+        # what the feeder reads it reads for each channel anew
+        for held in (made, output):
+            for read in sources:
+                self._check_channels(held, read.held, -1, call)
+        depth = self.graph.type(value).shape[3]
+        self._check_channels(made, rest, depth, call)
+        self._check_channels(output, rest, depth, call)
+        self._check_channels(output, made, depth, call)
+        self._write(made, str(making))
+        self._check(made, call)
+        self._write(output, str(call))
+        if scratch is not None:
+            self._spoil(scratch, step.scratch_bytes, str(call))
+        self._check(output, f"{call}, when it ends")
+
+    def _check_channels(self, written: _Bytes, read: _Bytes, depth: int, call: _Call) -> None:
+        """Raises where bytes are written over any that are read but those of the same channel, of
+        ``depth`` channels (-1: over any at all)."""
+        self.element_at[read.at] = read.flat % depth if depth > 0 else POISON
+        found = self.element_at[written.at]
+        self.element_at[read.at] = NOTHING
+        wrong = found != NOTHING
+        if depth > 0:
+            wrong &= found != written.flat % self.graph.type(written.value).shape[3]
+        if wrong.any():
+            where, byte = (int(i) for i in np.argwhere(wrong)[0])
+            raise BrokenPlan(
+                f"writes row {written.rows[where]} of '{written.value}' over what it still reads "
+                f"of '{read.value}', at {int(written.at[where, byte])}",
+                at=str(call),
+            )
 
     def _call(self, call: _Call, scratch: Buffer | None) -> None:
         step = call.step
@@ -460,7 +528,13 @@ class _Rehearsal:
         same_place = len(outputs) == 1 and outputs[0].at.min() == held.at.min()
         if step.in_place and read.index == 0 and same_place:
             return
-        if not step.kernel.overlays or read.window is None or len(outputs) != 1:
+        if step.by_channel and read.index == 0 and call.row1 == call.row0 + 1:
+            # a channel is read before it is written, another one perhaps not
+            element = held.flat // self.graph.type(held.value).dtype.size
+            written = self.element_at[held.at]
+            depth, other = self.graph.type(held.value).shape[3], step.types.output.shape[3]
+            wrong = (row != NOTHING) & (written % other != element % depth)
+        elif not step.kernel.overlays or read.window is None or len(outputs) != 1:
             wrong = row != NOTHING
         elif read.window is POINT:
             element = held.flat // self.graph.type(held.value).dtype.size

@@ -23,6 +23,8 @@ def schedule_of(choices: Sequence[Choice], nodes: Sequence[Node]) -> list[dict[s
         entry: dict[str, Any] = {"layers": names, "rows": choice.rows}
         if choice.rows:
             entry["lazy"] = choice.lazy
+            if choice.fed:
+                entry["fed"] = True
         for key, cuts in (("cut_rows", choice.across), ("cut_columns", choice.along)):
             if cuts:
                 entry[key] = list(cuts)
@@ -42,7 +44,7 @@ def choices_of(schedule: Any, nodes: Sequence[Node], at: str) -> tuple[Choice, .
         where = f"segment {place} of the schedule"
         if not isinstance(entry, Mapping) or not isinstance(entry.get("layers"), list):
             raise InvalidInput(f"{where} names no layers", at=at)
-        unknown = set(entry) - {"layers", "rows", "lazy", "cut_rows", "cut_columns"}
+        unknown = set(entry) - {"layers", "rows", "lazy", "fed", "cut_rows", "cut_columns"}
         if unknown:
             raise InvalidInput(f"{where} has an unknown key '{min(map(str, unknown))}'", at=at)
         names = entry["layers"]
@@ -60,6 +62,7 @@ def choices_of(schedule: Any, nodes: Sequence[Node], at: str) -> tuple[Choice, .
             _count(entry.get("lazy", 0), f"lazy of {where}", at, LAZIEST),
             _cuts(entry.get("cut_rows", []), where, at),
             _cuts(entry.get("cut_columns", []), where, at),
+            _flag(entry.get("fed", False), f"fed of {where}", at),
         )
         if not names or (choice.rows == 0 and (len(names) > 1 or choice.tiled)):
             raise InvalidInput(f"{where} needs rows > 0, or a single layer and no cuts", at=at)
@@ -73,6 +76,12 @@ def choices_of(schedule: Any, nodes: Sequence[Node], at: str) -> tuple[Choice, .
 def _count(value: Any, what: str, at: str, most: int = MOST) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
         raise InvalidInput(f"{what}: {value!r} is no number of at most {most}", at=at)
+    return value
+
+
+def _flag(value: Any, what: str, at: str) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidInput(f"{what}: {value!r} is neither true nor false", at=at)
     return value
 
 

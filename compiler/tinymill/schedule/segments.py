@@ -9,11 +9,12 @@ candidates that fit. So all plans of the RAM / time front come from one list of 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 
 from ..ir import Node
-from .cost import SEGMENT, cost_of
+from .cost import SEGMENT, cost_of, feeding_cost
+from .guests import guests_of
 from .lifetimes import Section, row_bytes, section_lag
 from .placement import shared_bytes
 from .plan import Choice
@@ -140,13 +141,25 @@ class Candidates:
         kept = self.live.kept(nodes, start)
         if choice.tiled:
             return self._tiled(members, kept, choice)
-        stream = Stream.of(members, kept, choice.rows, lazy=choice.lazy)
-        steps = tuple(
+        eager = Eager(choice.rows)
+        for member in members:
+            eager.add(member)
+        stream = self._stream(eager, kept, choice)
+        steps = [
             step
             for node, rows in zip(nodes, stream.most_rows, strict=True)
             if (step := self.workshop.step(node, rows)) is not None
-        )
-        return Section(steps, stream, self.streamed if start == 0 else None)
+        ]
+        for index in stream.fed:
+            own = steps[index].scratch_bytes
+            both = own + steps[index - 1].scratch_bytes
+            steps[index] = replace(steps[index], scratch_bytes=both, fed_scratch=own)
+        arriving = self.streamed if start == 0 else None
+        return Section(tuple(steps), stream, arriving, guests_of(self.workshop, stream))
+
+    def _stream(self, eager: Eager, kept: Iterable[str], choice: Choice) -> Stream:
+        workshop = self.workshop if choice.fed else None
+        return Stream(eager, kept, lazy=choice.lazy, workshop=workshop)
 
     def _tiled(
         self, members: Sequence[Member], kept: Sequence[str], choice: Choice
@@ -272,11 +285,11 @@ class Candidates:
             eager.add(member)
             kept = self.live.kept(nodes[start:end], start)
             stream = Stream(eager, kept, lazy=0)
-            found = self._candidate(start, stream, Choice(end - start, 1))
+            rings = self._rings(stream)
+            found = self._candidate(start, stream, Choice(end - start, 1), rings)
             if found.need <= limit and self._may_end(start, end):
                 yield found
             # what a longer segment needs, too
-            rings = sum(rows * row_bytes(self.graph, v) for v, rows in stream.rings.items())
             if self._outside(start, stream) + rings > limit:
                 return
 
@@ -297,7 +310,10 @@ class Candidates:
             for lazy in LAZY:
                 choice = Choice(plain.choice.count, rows, lazy)
                 if choice != plain.choice:
-                    yield self._candidate(start, Stream(eager, kept, lazy=lazy), choice)
+                    yield self._candidate(start, self._stream(eager, kept, choice), choice)
+                choice = replace(choice, fed=True)
+                if rows == 1 and (stream := self._stream(eager, kept, choice)).fed:
+                    yield self._candidate(start, stream, choice)
 
     def _all_in(self, start: int) -> bool:
         """Whether all of the input is there when the node at ``start`` begins."""
@@ -318,13 +334,25 @@ class Candidates:
             held += rows * row_bytes(self.graph, self.streamed) - kind.bytes
         return held
 
-    def _candidate(self, start: int, stream: Stream, choice: Choice) -> Candidate:
+    def _rings(self, stream: Stream) -> int:
+        """Bytes of the rows that are held of values between the nodes."""
+        guests = guests_of(self.workshop, stream)
+        return sum(
+            rows * row_bytes(self.graph, value)
+            for value, rows in stream.rings.items()
+            if value not in guests
+        )
+
+    def _candidate(
+        self, start: int, stream: Stream, choice: Choice, rings: int | None = None
+    ) -> Candidate:
         nodes = [member.node for member in stream.members]
         scratch = max(
             self.workshop.scratch_bytes(node, rows)
-            for node, rows in zip(nodes, stream.most_rows, strict=True)
+            + (self.workshop.scratch_bytes(nodes[index - 1], 1) if index in stream.fed else 0)
+            for index, (node, rows) in enumerate(zip(nodes, stream.most_rows, strict=True))
         )
-        rings = sum(rows * row_bytes(self.graph, v) for v, rows in stream.rings.items())
+        rings = self._rings(stream) if rings is None else rings
         held = sum(self.live.bytes[value] for value in stream.kept)
         step = self.workshop.step(nodes[0])
         assert step is not None
@@ -336,6 +364,8 @@ class Candidates:
             step = self.workshop.step(node)
             assert step is not None
             cost += cost_of(step, stream.calls(index))
+            if index in stream.fed:
+                cost += feeding_cost(step, len(stream.fed[index]))
         return Candidate(start, start + choice.count, choice, need, cost)
 
 

@@ -55,6 +55,7 @@ class Workshop:
         self._made: dict[tuple[int, int], Step | None] = {}
         self._facts: dict[tuple[int, bool], tuple[CallFacts, Kernel] | None] = {}
         self._scratch: dict[tuple[int, int], int] = {}
+        self._by_channel: dict[int, bool] = {}
         self._readers: dict[int, tuple[Reader, ...] | None] = {}
         self._columns: dict[int, tuple[Reader, ...] | None] = {}
         self._strip_scratch: dict[tuple[Any, ...], int | None] = {}
@@ -86,6 +87,25 @@ class Workshop:
             )
         return self._scratch[key]
 
+    def by_channel(self, node: Node) -> bool:
+        """Whether calls of one row read a channel of the first input before they write it."""
+        key = id(node)
+        if key not in self._by_channel:
+            found = self._called(node, by_rows=True)
+            self._by_channel[key] = found is not None and found[1].is_by_channel(found[0].banded(1))
+        return self._by_channel[key]
+
+    def may_feed(self, node: Node, reader: Node) -> bool:
+        """Whether ``node`` can make the last row that ``reader`` reads while that one runs."""
+        made, read = self._called(node, by_rows=True), self._called(reader, by_rows=True)
+        return (
+            made is not None
+            and read is not None
+            and made[1].feeds
+            and read[1].fed is not None
+            and self.by_channel(reader)
+        )
+
     def _make(self, node: Node, rows: int) -> Step | None:
         found = self._called(node, by_rows=rows > 0)
         if found is None:
@@ -102,6 +122,7 @@ class Workshop:
             kernel.scratch_bytes(facts), kernel.rows_at_once(facts), kernel.defines(facts),
             rows == 0 and kernel.may_replace(facts) and _image_by_image(types),
             kernel.pushed_bytes(facts), rows > 0 and not _takes_rows(facts.call),
+            by_channel=kernel.is_by_channel(facts),
         )  # fmt: skip
 
     def _called(self, node: Node, *, by_rows: bool) -> tuple[CallFacts, Kernel] | None:

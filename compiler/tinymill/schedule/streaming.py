@@ -15,7 +15,7 @@ from functools import cached_property
 
 import numpy as np
 
-from ..ir import Node
+from ..ir import Node, Window
 from .plan import Turn
 from .steps import Reader, Workshop
 
@@ -110,10 +110,13 @@ class Stream:
     """The nodes of ``eager`` as one segment.
 
     ``kept`` are the values that are needed outside and so held whole. ``lazy`` 0: nodes compute
-    rows as early as they can; else as late, up to ``lazy`` times their pace at once.
+    rows as early as they can; else as late, up to ``lazy`` times their pace at once. With a
+    ``workshop`` rows are fed to depthwise convolutions where that saves a place.
     """
 
-    def __init__(self, eager: Eager, kept: Iterable[str], *, lazy: int) -> None:
+    def __init__(
+        self, eager: Eager, kept: Iterable[str], *, lazy: int, workshop: Workshop | None = None
+    ) -> None:
         self.members = tuple(eager.members)
         self.kept = frozenset(kept)
         self.rows = eager.rows
@@ -124,6 +127,53 @@ class Stream:
         self.done = [eager.over(index, self.beats) for index in range(len(self.members))]
         if lazy:
             self.done = self._lazy(self.done, eager.paces, lazy)
+        self.fed: dict[int, np.ndarray] = {}
+        """For a node to which the one before feeds rows, the beats in which it does."""
+        if workshop is not None:
+            for index in range(1, len(self.members)):
+                beats = self._fed_beats(workshop, index)
+                if beats is not None:
+                    self.fed[index] = beats
+
+    def _fed_beats(self, workshop: Workshop, index: int) -> np.ndarray | None:
+        """The beats in which the node before makes the last row of a window; None where it does
+        not do so just before the node's own turn, or no place would be saved.
+
+        Of a ring with a row less than the window, the last row of a window has the place of the
+        first, which no later window has.
+        """
+        node, maker = self.members[index].node, self.members[index - 1].node
+        types = workshop.graph.node_types(node)
+        window = node.op.windows(types)[0]
+        value = node.inputs[0]
+        if not isinstance(window, Window) or list(maker.outputs) != [value]:
+            return None
+        readings = self.readings.get(value, ())
+        height, made = self.members[index].height, self.members[index - 1]
+        if (
+            value in self.kept or len(readings) != 1 or window.dilation != 1
+            or not 2 <= window.stride < window.kernel or window.pad > window.kernel - 2
+            or self._plain_rings.get(value) != window.kernel or window.kernel > made.height
+            or self.most_rows[index] != 1 or self.most_rows[index - 1] != 1
+            or self.starts[index] or self.starts[index - 1]
+            or any(reader.value not in self.maker for reader in made.readers)
+            or not workshop.may_feed(maker, node)
+        ):  # fmt: skip
+            return None
+        rows = np.arange(height)
+        last = rows * window.stride - window.pad + window.kernel - 1
+        rows, last = rows[last < made.height], last[last < made.height]
+        beats = np.searchsorted(self.done[index - 1], last, "right")
+        if not np.array_equal(beats, np.searchsorted(self.done[index], rows, "right")):
+            return None
+        there = self.done[index - 1].copy()
+        there[beats] -= 1
+        held = int((there - self._unread(value, made.height)).max())
+        return beats if held < window.kernel else None
+
+    def turn_of(self, index: int) -> int:
+        """The node in whose turn a node may still read and write in a beat."""
+        return index + (index + 1 in self.fed)
 
     @classmethod
     def of(cls, members: Iterable[Member], kept: Iterable[str], rows: int, *, lazy: int) -> Stream:
@@ -174,7 +224,14 @@ class Stream:
 
     @cached_property
     def rings(self) -> Mapping[str, int]:
-        """Rows held of each value that is not needed outside."""
+        """Rows held of each value that is not needed outside; a row that is fed needs no place."""
+        return {
+            value: rows - (self.maker[value] + 1 in self.fed)
+            for value, rows in self._plain_rings.items()
+        }
+
+    @cached_property
+    def _plain_rings(self) -> Mapping[str, int]:
         return {
             value: self._ring(
                 value, self.done[index], self.members[index].height, self.most_rows[index]
@@ -228,15 +285,16 @@ class Stream:
     def turns(self) -> tuple[Turn, ...]:
         """All turns in order."""
         found = []
+        fed = {index: frozenset(beats.tolist()) for index, beats in self.fed.items()}
         for beat in range(self.beats):
             for index, done in enumerate(self.done):
                 row0, row1 = int(self.before[index][beat]), int(done[beat])
-                if row1 > row0:
-                    found.append(Turn(index, row0, row1))
+                if row1 > row0 and beat not in fed.get(index + 1, ()):
+                    found.append(Turn(index, row0, row1, beat in fed.get(index, ())))
         return tuple(found)
 
     def calls(self, index: int) -> list[int]:
-        """The rows of each turn of a node."""
+        """The rows of each turn of a node, those that it feeds to another's included."""
         rows = self.done[index] - self.before[index]
         return [int(n) for n in rows[rows > 0]]
 

@@ -563,10 +563,11 @@ static TM_INLINE void TM_INSTANCE(tm_gemm_blocks)(tm_gemm_job *job) {
 #define TM_GEMM_IN_C 1
 #endif
 
-static tm_status TM_INSTANCE(tm_conv2d_gemm_s8)(const tm_conv2d_s8_params *p, const tm_rows *in,
-                                                const int32_t *weights, const int32_t *bias,
-                                                const tm_rows *out, const tm_part *part,
-                                                void *scratch) {
+static TM_NOINLINE tm_status TM_INSTANCE(tm_conv2d_gemm_s8)(const tm_conv2d_s8_params *p,
+                                                            const tm_rows *in,
+                                                            const int32_t *weights,
+                                                            const int32_t *bias, const tm_rows *out,
+                                                            const tm_part *part, void *scratch) {
   const int32_t joined = p->dilation_w == 1 && p->group_in == p->in_c;
   const int32_t run = joined ? p->kernel_w * p->group_in : p->group_in;
   const int32_t runs = p->kernel_h * (joined ? 1 : p->kernel_w);

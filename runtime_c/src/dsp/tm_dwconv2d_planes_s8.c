@@ -17,7 +17,12 @@
  *
  * Scratch: for each of four channels (or fewer, if there are no four) the input rows of
  * p->plane_lines output rows, in words of two elements. Output rows are written plane_rows at
- * a time, all of them where rows run along the height. */
+ * a time, all of them where rows run along the height.
+ *
+ * A call of one output row has read all of a channel before it writes that channel. Where it is
+ * fed (tm_dwconv2d_planes_fed_s8), the last input row that it reads is made on the way, four
+ * channels at a time, after all other rows of these have been read: it may lie over one that no
+ * later output row reads. */
 #include <stddef.h>
 #include <string.h>
 
@@ -27,17 +32,6 @@
 
 #ifndef TM_DWCONV2D_PLANES_ONCE
 #define TM_DWCONV2D_PLANES_ONCE
-
-/* A call in terms of lines: elements along them, lines across. */
-typedef struct {
-  int32_t down;                      /* whether lines run along the height of the map */
-  int32_t elements, lines;           /* of the input */
-  int32_t stride, pad, dilation;     /* across */
-  int32_t out_first, outputs;        /* outputs of a line that are computed */
-  int32_t words, line_bytes, planes; /* of a plane's line; planes in scratch */
-  int32_t plane_bytes;
-  int32_t first; /* element at the first place of a plane's line */
-} tm_planes_shape;
 
 /* What tm_planes_widen reads, in this order. */
 typedef struct {
@@ -77,45 +71,84 @@ typedef struct {
   int32_t has_correction, shift;
 } tm_planes_instance;
 
-/* Element e of line y of the input, channel 0; NULL where it is padding. */
-static inline const int8_t *tm_planes_element(const tm_planes_shape *s,
-                                              const tm_conv2d_s8_params *p, const tm_rows *in,
-                                              int32_t y, int32_t e) {
-  if (e < 0 || e >= s->elements || y < 0 || y >= s->lines) {
-    return NULL;
-  }
-  return s->down ? (const int8_t *)tm_row(in, e) + y * p->in_c
-                 : (const int8_t *)tm_row(in, y) + e * p->in_c;
+/* Strips of one width: where they begin, their number, and what of the job depends on them. */
+typedef struct {
+  int32_t width, first, strips, last, strip_step;
+} tm_planes_kind;
+
+/* A call in terms of lines: elements along them, lines across. */
+typedef struct {
+  const tm_planes_instance *kernel;
+  const tm_conv2d_s8_params *p;
+  const tm_rows *in, *out;
+  const tm_part *part;
+  const int32_t *weights;
+  const tm_conv2d_feed *feed; /* makes the last line of the input; NULL: it is there */
+  uint32_t *scratch;
+  int32_t down;                  /* whether lines run along the height of the map */
+  int32_t elements, height;      /* of the input: of a line, lines */
+  int32_t stride, pad, dilation; /* across */
+  int32_t out_first, outputs;    /* outputs of a line that are computed */
+  int32_t words, planes;         /* of a plane's line; planes in scratch */
+  int32_t first;                 /* element at the first place of a plane's line */
+  int32_t line, lines, end;      /* of the output: computed together, behind the last */
+  int32_t x_line, x_lines;       /* of the input, that they read */
+} tm_planes_call;
+
+static inline int32_t tm_planes_plane_words(const tm_planes_call *s) {
+  return s->x_lines * s->words;
 }
 
-static inline int8_t *tm_planes_output(const tm_planes_shape *s, const tm_conv2d_s8_params *p,
-                                       const tm_rows *out, int32_t y, int32_t e) {
-  return s->down ? (int8_t *)tm_row_out(out, e) + y * p->out_c
-                 : (int8_t *)tm_row_out(out, y) + e * p->out_c;
+/* Element e of line y of the input, channel 0; NULL where it is padding. */
+static inline const int8_t *tm_planes_element(const tm_planes_call *s, int32_t y, int32_t e) {
+  if (e < 0 || e >= s->elements || y < 0 || y >= s->height) {
+    return NULL;
+  }
+  return s->down ? (const int8_t *)tm_row(s->in, e) + y * s->p->in_c
+                 : (const int8_t *)tm_row(s->in, y) + e * s->p->in_c;
+}
+
+static inline int8_t *tm_planes_output(const tm_planes_call *s, int32_t y, int32_t e) {
+  return s->down ? (int8_t *)tm_row_out(s->out, e) + y * s->p->out_c
+                 : (int8_t *)tm_row_out(s->out, y) + e * s->p->out_c;
 }
 
 /* Whether the elements of a line lie across the end of a ring. */
-static inline int32_t tm_planes_wraps(const tm_planes_shape *s, const tm_rows *in) {
+static inline int32_t tm_planes_wraps(const tm_planes_call *s) {
   const int32_t first = s->first < 0 ? 0 : s->first;
   const int32_t end = s->first + 2 * s->words < s->elements ? s->first + 2 * s->words : s->elements;
-  return in->ring != in->rows && end - first > in->ring - first % in->ring;
+  return s->in->ring != s->in->rows && end - first > s->in->ring - first % s->in->ring;
 }
 
-/* Widens `lines` lines of the input, channels from c on, into the planes, in C. */
-static inline void tm_planes_gather(const tm_planes_shape *s, const tm_conv2d_s8_params *p,
-                                    const tm_rows *in, int32_t line, int32_t lines, int32_t c,
-                                    uint32_t *planes) {
-  const int32_t pad = in->pad == NULL ? 0 : *(const int8_t *)in->pad;
-  for (int32_t y = 0; y < lines; ++y) {
+/* Makes the last line of the input, four channels from c on. */
+static TM_NOINLINE void tm_planes_feed(const tm_planes_call *s, int32_t c) {
+  s->feed->make(s->feed->context, s->feed->row, c, c + 4 < s->p->in_c ? c + 4 : s->p->in_c);
+}
+
+/* Widens lines [y, end), channels from c on, into the planes, in C. */
+static TM_NOINLINE void tm_planes_gather(const tm_planes_call *s, int32_t c, int32_t y,
+                                         int32_t end) {
+  const int32_t pad = s->in->pad == NULL ? 0 : *(const int8_t *)s->in->pad;
+  for (; y < end; ++y) {
     for (int32_t word = 0; word < s->words; ++word) {
       const int32_t e = s->first + 2 * word;
-      const int8_t *low = tm_planes_element(s, p, in, line + y, e);
-      const int8_t *high = tm_planes_element(s, p, in, line + y, e + 1);
+      const int8_t *low = tm_planes_element(s, s->x_line + y, e);
+      const int8_t *high = tm_planes_element(s, s->x_line + y, e + 1);
       for (int32_t i = 0; i < s->planes; ++i) {
-        planes[i * (s->plane_bytes / 4) + y * s->words + word] =
+        s->scratch[i * tm_planes_plane_words(s) + y * s->words + word] =
             tm_pack16(low == NULL ? pad : low[c + i], high == NULL ? pad : high[c + i]);
       }
     }
+  }
+}
+
+/* The same for all lines, the one that is made on the way last. */
+static inline void tm_planes_fetch(const tm_planes_call *s, int32_t base, int32_t c) {
+  const int32_t last = s->x_lines - (s->feed != NULL);
+  tm_planes_gather(s, base, 0, last);
+  if (s->feed != NULL) {
+    tm_planes_feed(s, c);
+    tm_planes_gather(s, base, last, s->x_lines);
   }
 }
 
@@ -210,23 +243,24 @@ static __attribute__((noinline)) void tm_planes_widen(const tm_planes_source *fr
 #endif
 
 #if defined(TM_DSP_ASM)
-/* Writes the padding of `lines` lines from `line` on into four planes, and what tm_planes_widen
- * needs for the rest, in at most two pieces of the map; returns their number. */
-static inline int32_t tm_planes_prepare(const tm_planes_shape *s, const tm_conv2d_s8_params *p,
-                                        const tm_rows *in, int32_t line, int32_t lines,
-                                        uint32_t *planes, tm_planes_source pieces[2]) {
+/* Writes the padding of the lines into four planes, and what tm_planes_widen needs for the rest.
+ * Returns the lines that `from` leaves for a second piece, as they lie behind the end of a ring. */
+static TM_NOINLINE int32_t tm_planes_prepare(const tm_planes_call *s, tm_planes_source *from) {
+  const tm_rows *const in = s->in;
   const int32_t before = s->first < 0 ? -s->first : 0;
   const int32_t inside = s->elements - s->first;
   const int32_t behind = inside < 2 * s->words ? inside : 2 * s->words;
   const uint32_t pad = in->pad == NULL ? 0u : *(const uint8_t *)in->pad * 0x01010101u;
   const uint32_t two = tm_sxtb16(pad);
-  const int32_t end = line + lines < s->lines ? line + lines : s->lines;
-  int32_t y = line < 0 ? 0 : line;
-  int32_t count = 0;
-  uint32_t *to = planes;
+  const int32_t line_end = s->x_line + s->x_lines;
+  const int32_t end = (line_end < s->height ? line_end : s->height) - (s->feed != NULL);
+  const int32_t start = s->x_line < 0 ? 0 : s->x_line;
+  const int32_t wanted = behind - before - (before & 1);
+  int32_t more = 0;
+  uint32_t *to = s->scratch;
   for (int32_t i = 0; i < 4; ++i) {
-    for (int32_t k = line; k < line + lines; ++k, to += s->words) {
-      const int32_t outside = k < 0 || k >= s->lines || behind <= before;
+    for (int32_t k = s->x_line; k < line_end; ++k, to += s->words) {
+      const int32_t outside = k < 0 || k >= s->height || behind <= before;
       for (int32_t word = 0; word < (outside ? s->words : before >> 1); ++word) {
         to[word] = two;
       }
@@ -235,29 +269,113 @@ static inline int32_t tm_planes_prepare(const tm_planes_shape *s, const tm_conv2
       }
     }
   }
-  while (y < end && behind > before) {
-    tm_planes_source *from = &pieces[count++];
-    const int32_t wanted = behind - before - (before & 1);
-    from->step = s->down ? in->row_bytes : p->in_c;
-    from->line_step = s->down ? p->in_c : in->row_bytes;
-    from->pad = pad;
-    from->left = before & 1;
-    from->quads = wanted >> 2;
-    from->pair = wanted >> 1 & 1;
-    from->right = wanted & 1;
-    from->gap = 4 * (s->words - from->left - 2 * from->quads - from->pair - from->right);
-    from->lines = end - y;
-    if (!s->down && in->ring != in->rows && from->lines > in->ring - y % in->ring) {
-      from->lines = in->ring - y % in->ring;
-    }
-    from->from = tm_planes_element(s, p, in, y, s->first + before);
-    from->to[0] = planes + (y - line) * s->words + (before >> 1);
-    for (int32_t i = 1; i < 4; ++i) {
-      from->to[i] = from->to[i - 1] + s->plane_bytes / 4;
-    }
-    y += from->lines;
+  from->lines = behind > before && end > start ? end - start : 0;
+  if (from->lines == 0) {
+    return 0;
   }
-  return count;
+  from->step = s->down ? in->row_bytes : s->p->in_c;
+  from->line_step = s->down ? s->p->in_c : in->row_bytes;
+  from->pad = pad;
+  from->left = before & 1;
+  from->quads = wanted >> 2;
+  from->pair = wanted >> 1 & 1;
+  from->right = wanted & 1;
+  from->gap = 4 * (s->words - from->left - 2 * from->quads - from->pair - from->right);
+  if (!s->down && in->ring != in->rows && from->lines > in->ring - start % in->ring) {
+    more = from->lines - (in->ring - start % in->ring);
+    from->lines -= more;
+  }
+  from->from = tm_planes_element(s, start, s->first + before);
+  from->to[0] = s->scratch + (start - s->x_line) * s->words + (before >> 1);
+  for (int32_t i = 1; i < 4; ++i) {
+    from->to[i] = from->to[i - 1] + tm_planes_plane_words(s);
+  }
+  return more;
+}
+
+/* Goes `by` bytes of the map and of each plane further. */
+static inline void tm_planes_move(tm_planes_source *from, int32_t by, int32_t words) {
+  from->from += by;
+  for (int32_t i = 0; i < 4; ++i) {
+    from->to[i] += words;
+  }
+}
+
+/* Widens `lines` lines that lie `by` bytes of the map and `behind` lines of a plane further on. */
+static inline void tm_planes_further(const tm_planes_call *s, tm_planes_source *from, int32_t by,
+                                     int32_t behind, int32_t lines) {
+  const int32_t first = from->lines;
+  tm_planes_move(from, by, behind * s->words);
+  from->lines = lines;
+  tm_planes_widen(from);
+  tm_planes_move(from, -by, -behind * s->words);
+  from->lines = first;
+}
+
+/* Widens the lines of channels from c on, in one piece or two: `more` lines from the first row of
+ * the ring on. A line that is made on the way comes last. */
+static TM_NOINLINE void tm_planes_load(const tm_planes_call *s, tm_planes_source *from,
+                                       int32_t more, int32_t c) {
+  const int32_t first = from->lines;
+  const tm_rows *const in = s->in;
+  if (first != 0) {
+    tm_planes_widen(from);
+  }
+  if (more != 0) {
+    tm_planes_further(s, from, (first - in->ring) * in->row_bytes, first, more);
+  }
+  if (s->feed != NULL) {
+    const int32_t start = s->x_line < 0 ? 0 : s->x_line;
+    tm_planes_feed(s, c);
+    tm_planes_further(s, from,
+                      (int32_t)((const uint8_t *)tm_row(in, start + first + more) -
+                                (const uint8_t *)tm_row(in, start)),
+                      first + more, 1);
+  }
+}
+
+/* The strips of `s->outputs` outputs: of six, then narrower ones; one of them may have an output
+ * too many, which goes where another one will. Fills what the job holds throughout. */
+static TM_NOINLINE void tm_planes_plan(const tm_planes_call *s, tm_planes_kind kinds[3],
+                                       tm_planes_job *job) {
+  const tm_conv2d_s8_params *const p = s->p;
+  const int32_t line_bytes = 4 * s->words;
+  job->step = s->down ? s->out->row_bytes : p->out_c;
+  job->line_step = s->down ? p->out_c : s->out->row_bytes;
+  job->x_step = (s->stride - (s->kernel->across - 1) * s->dilation) * line_bytes;
+  job->x_line = s->dilation * line_bytes;
+  job->lo = p->lo;
+  job->hi = p->hi;
+  job->plane = p->group_out == 1 ? 4 * tm_planes_plane_words(s) : 0;
+  for (int32_t done = 0; done < s->outputs; ++kinds) {
+    const int32_t left = s->outputs - done;
+    const int32_t width = left >= 5 && s->kernel->strips[2] != NULL   ? 6
+                          : left >= 3 && s->kernel->strips[1] != NULL ? 4
+                                                                      : 2;
+    kinds->width = width;
+    kinds->first = done;
+    kinds->strips = left < width ? 1 : left / width;
+    kinds->last = ((left < width ? left : width) - 1) * job->step;
+    kinds->strip_step = width * job->step - s->lines * job->line_step;
+    done += kinds->strips * width;
+  }
+}
+
+/* Channels from o on, `channels` of them, whose first plane is x: all strips. */
+static inline void tm_planes_strips(const tm_planes_call *s, const tm_planes_kind *kind,
+                                    tm_planes_job *job, int8_t *to, const uint32_t *x,
+                                    int32_t channels, const int32_t *stream) {
+  for (int32_t done = 0; done < s->outputs; ++kind) {
+    job->last = kind->last;
+    job->strips = kind->strips;
+    job->strip_step = kind->strip_step;
+    job->to = to + kind->first * job->step;
+    job->x = (const uint8_t *)x + 2 * s->kernel->stride * kind->first;
+    job->stop = job->x + 4 * s->lines * s->stride * s->words;
+    job->channels = channels;
+    done = kind->first + kind->strips * kind->width;
+    s->kernel->strips[kind->width / 2 - 1](job, stream);
+  }
 }
 #endif
 
@@ -290,11 +408,11 @@ static inline uint32_t tm_planes_sum(const tm_planes_instance *k, const uint32_t
 }
 
 /* One output channel in C, rescaled by the definition if `exceptional`. */
-static void tm_planes_plain(const tm_planes_instance *k, const tm_conv2d_s8_params *p,
-                            const tm_planes_shape *s, const uint32_t *x, const tm_rows *out,
-                            int32_t line, int32_t lines, const int32_t *stream, int32_t o,
-                            int32_t exceptional) {
-  for (int32_t y = line; y < line + lines; ++y, x += s->stride * s->words) {
+static TM_NOINLINE void tm_planes_plain(const tm_planes_call *s, const uint32_t *x,
+                                        const int32_t *stream, int32_t o, int32_t exceptional) {
+  const tm_planes_instance *const k = s->kernel;
+  const tm_conv2d_s8_params *const p = s->p;
+  for (int32_t y = s->line; y < s->line + s->lines; ++y, x += s->stride * s->words) {
     for (int32_t e = 0; e < s->outputs; ++e) {
       const uint32_t acc =
           tm_planes_sum(k, x, s->dilation * s->words, e, stream + 3 + k->has_correction);
@@ -306,148 +424,140 @@ static void tm_planes_plain(const tm_planes_instance *k, const tm_conv2d_s8_para
         q -= k->has_correction && (int32_t)acc < 0 ? stream[2] : 0;
         q = tm_clamp(q >> k->shift, -128, 127);
       }
-      tm_planes_output(s, p, out, y, s->out_first + e)[o] = (int8_t)tm_clamp(q, p->lo, p->hi);
+      tm_planes_output(s, y, s->out_first + e)[o] = (int8_t)tm_clamp(q, p->lo, p->hi);
     }
   }
 }
 
-static tm_status tm_planes_run(const tm_planes_instance *kernel, const tm_conv2d_s8_params *p,
-                               const tm_rows *in, const int32_t *weights, const tm_rows *out,
-                               const tm_part *part, uint32_t *planes) {
-  tm_planes_shape s;
-  int32_t first_line, end_line;
+#if defined(TM_DSP_ASM)
+/* Whether outputs lie at equal distances: not across the end of a ring. */
+static inline int32_t tm_planes_even(const tm_planes_call *s) {
+  return !(s->down && s->out->ring != s->out->rows &&
+           s->out_first % s->out->ring + s->outputs > s->out->ring);
+}
+
+/* Of channels [o, end) those that the assembly computes in one go; 0: the first by definition. */
+static inline int32_t tm_planes_together(const tm_planes_call *s, const int16_t *exceptions,
+                                         int32_t o, int32_t end) {
+  int32_t channels = end - o;
+  if (s->p->group_out != 1 && channels > s->p->group_out - o % s->p->group_out) {
+    channels = s->p->group_out - o % s->p->group_out;
+  }
+  if (exceptions != NULL && channels > *exceptions - o) {
+    channels = *exceptions - o;
+  }
+  return channels;
+}
+#endif
+
+/* Lines [s->line, s->line + s->lines) of the output. */
+static inline void tm_planes_band(tm_planes_call *s) {
+  const int16_t *exceptions = s->p->exceptions;
+  int32_t base = 0; /* the channel of the first plane */
+#if defined(TM_DSP_ASM)
+  tm_planes_kind kinds[3];
+  tm_planes_job job;
+  tm_planes_source source;
+  int32_t more = 0;
+  const int32_t even = tm_planes_even(s);
+  const int32_t gathered = s->planes < 4 || (s->down && tm_planes_wraps(s));
+  tm_planes_plan(s, kinds, &job);
+  if (!gathered) {
+    more = tm_planes_prepare(s, &source);
+  }
+#endif
+  for (int32_t c = s->part->channel0 / s->p->group_out; c * s->p->group_out < s->part->channel1;
+       c += 4) {
+    /* the last planes begin earlier where there are no four channels more */
+    const int32_t earlier = base;
+    base = c + s->planes <= s->p->in_c ? c : s->p->in_c - s->planes;
+#if defined(TM_DSP_ASM)
+    if (!gathered) {
+      source.from += base - earlier;
+      tm_planes_load(s, &source, more, c);
+    } else {
+      tm_planes_fetch(s, base, c);
+    }
+#else
+    (void)earlier;
+    tm_planes_fetch(s, base, c);
+#endif
+    int32_t o = c * s->p->group_out;
+    int32_t end = o + 4 * s->p->group_out;
+    o = o < s->part->channel0 ? s->part->channel0 : o;
+    end = end > s->part->channel1 ? s->part->channel1 : end;
+    while (o < end) {
+      const uint32_t *x = s->scratch + (o / s->p->group_out - base) * tm_planes_plane_words(s);
+      const int32_t *stream = s->weights + o * s->kernel->stream;
+      while (exceptions != NULL && *exceptions < o) {
+        ++exceptions;
+      }
+#if defined(TM_DSP_ASM)
+      const int32_t channels = even ? tm_planes_together(s, exceptions, o, end) : 0;
+      if (channels != 0) {
+        tm_planes_strips(s, kinds, &job, tm_planes_output(s, s->line, s->out_first) + o, x,
+                         channels, stream);
+        o += channels;
+        continue;
+      }
+#endif
+      tm_planes_plain(s, x, stream, o, exceptions != NULL && *exceptions == o);
+      ++o;
+    }
+  }
+}
+
+static TM_NOINLINE tm_status tm_planes_run(const tm_planes_instance *kernel,
+                                           const tm_conv2d_s8_params *p, const tm_rows *in,
+                                           const int32_t *weights, const tm_conv2d_feed *feed,
+                                           const tm_rows *out, const tm_part *part,
+                                           uint32_t *scratch) {
+  tm_planes_call s;
+  s.kernel = kernel;
+  s.p = p;
+  s.in = in;
+  s.out = out;
+  s.part = part;
+  s.weights = weights;
+  s.feed = feed;
+  s.scratch = scratch;
   s.down = p->in_w == 1;
   if (s.down) {
     s.elements = in->rows;
-    s.lines = p->in_w;
+    s.height = p->in_w;
     s.stride = p->stride_w;
     s.pad = p->pad_left;
     s.dilation = p->dilation_w;
     s.out_first = part->row0;
     s.outputs = part->row1 - part->row0;
     s.first = s.out_first * kernel->stride - p->pad_top;
-    first_line = 0;
-    end_line = p->out_w;
+    s.line = 0;
+    s.end = p->out_w;
   } else {
     s.elements = p->in_w;
-    s.lines = in->rows;
+    s.height = in->rows;
     s.stride = p->stride_h;
     s.pad = p->pad_top;
     s.dilation = p->dilation_h;
     s.out_first = 0;
     s.outputs = p->out_w;
     s.first = -p->pad_left;
-    first_line = part->row0;
-    end_line = part->row1;
+    s.line = part->row0;
+    s.end = part->row1;
   }
   const int32_t even = (s.outputs + 1) / 2 * 2;
   s.words = (kernel->stride == 1 ? even / 2 : even) + kernel->taps - 1;
-  s.line_bytes = 4 * s.words;
   s.planes = p->in_c < 4 ? p->in_c : 4;
-  const int32_t span = (kernel->across - 1) * s.dilation;
-  const int32_t input0 = part->channel0 / p->group_out;
-  const int32_t input1 = (part->channel1 + p->group_out - 1) / p->group_out;
-  /* whether outputs lie at equal distances: not across the end of a ring */
-  const int32_t whole =
-      !(s.down && out->ring != out->rows && s.out_first % out->ring + s.outputs > out->ring);
-  for (int32_t line = first_line, lines; line < end_line; line += lines) {
-    lines = end_line - line < p->plane_lines ? end_line - line : p->plane_lines;
-    if (!s.down && out->ring != out->rows && lines > out->ring - line % out->ring) {
-      lines = out->ring - line % out->ring;
+  TM_SHARED(&s);
+  for (; s.line < s.end; s.line += s.lines) {
+    s.lines = s.end - s.line < s.p->plane_lines ? s.end - s.line : s.p->plane_lines;
+    if (!s.down && s.out->ring != s.out->rows && s.lines > s.out->ring - s.line % s.out->ring) {
+      s.lines = s.out->ring - s.line % s.out->ring;
     }
-    const int32_t x_lines = (lines - 1) * s.stride + span + 1;
-    const int32_t x_line = line * s.stride - s.pad;
-    const int16_t *exceptions = p->exceptions;
-    s.plane_bytes = x_lines * s.line_bytes;
-#if defined(TM_DSP_ASM)
-    /* strips of six outputs, then narrower ones; one of them may have an output too many, which
-     * goes where another one will */
-    tm_planes_job jobs[3];
-    int32_t widths[3], firsts[3], kinds = 0;
-    for (int32_t done = 0; done < s.outputs; ++kinds) {
-      tm_planes_job *job = &jobs[kinds];
-      const int32_t left = s.outputs - done;
-      const int32_t width = left >= 5 && kernel->strips[2] != NULL   ? 6
-                            : left >= 3 && kernel->strips[1] != NULL ? 4
-                                                                     : 2;
-      job->step = s.down ? out->row_bytes : p->out_c;
-      job->last = ((left < width ? left : width) - 1) * job->step;
-      job->line_step = s.down ? p->out_c : out->row_bytes;
-      job->x_step = (s.stride - span) * s.line_bytes;
-      job->x_line = s.dilation * s.line_bytes;
-      job->strips = left < width ? 1 : left / width;
-      job->strip_step = width * job->step - lines * job->line_step;
-      job->lo = p->lo;
-      job->hi = p->hi;
-      job->plane = p->group_out == 1 ? s.plane_bytes : 0;
-      widths[kinds] = width;
-      firsts[kinds] = done;
-      done += job->strips * width;
-    }
-    int8_t *const to =
-        whole ? tm_planes_output(&s, p, out, line, s.out_first) : (int8_t *)out->base;
-#endif
-    int32_t base = 0; /* the channel of the first plane */
-#if defined(TM_DSP_ASM)
-    const int32_t plain_load = s.planes < 4 || (s.down && tm_planes_wraps(&s, in));
-    tm_planes_source pieces[2];
-    const int32_t count =
-        plain_load ? 0 : tm_planes_prepare(&s, p, in, x_line, x_lines, planes, pieces);
-#endif
-    for (int32_t c = input0; c < input1; c += 4) {
-      /* the last planes begin earlier where there are no four channels more */
-      const int32_t earlier = base;
-      base = c + s.planes <= p->in_c ? c : p->in_c - s.planes;
-#if defined(TM_DSP_ASM)
-      for (int32_t i = 0; i < count; ++i) {
-        pieces[i].from += base - earlier;
-        tm_planes_widen(&pieces[i]);
-      }
-      if (plain_load) {
-        tm_planes_gather(&s, p, in, x_line, x_lines, base, planes);
-      }
-#else
-      (void)earlier;
-      tm_planes_gather(&s, p, in, x_line, x_lines, base, planes);
-#endif
-      int32_t o = c * p->group_out;
-      int32_t end = (c + 4 < input1 ? c + 4 : input1) * p->group_out;
-      o = o < part->channel0 ? part->channel0 : o;
-      end = end > part->channel1 ? part->channel1 : end;
-      while (o < end) {
-        const uint32_t *x = planes + (o / p->group_out - base) * (s.plane_bytes / 4);
-        const int32_t *stream = weights + o * kernel->stream;
-        while (exceptions != NULL && *exceptions < o) {
-          ++exceptions;
-        }
-        const int32_t exceptional = exceptions != NULL && *exceptions == o;
-#if defined(TM_DSP_ASM)
-        if (!exceptional && whole) {
-          int32_t channels = end - o;
-          if (p->group_out != 1 && channels > p->group_out - o % p->group_out) {
-            channels = p->group_out - o % p->group_out;
-          }
-          if (exceptions != NULL && channels > *exceptions - o) {
-            channels = *exceptions - o;
-          }
-          for (int32_t i = 0; i < kinds; ++i) {
-            tm_planes_job *job = &jobs[i];
-            job->to = to + o + firsts[i] * job->step;
-            job->x = (const uint8_t *)x + 2 * kernel->stride * firsts[i];
-            job->stop = job->x + lines * s.stride * s.line_bytes;
-            job->channels = channels;
-            kernel->strips[widths[i] / 2 - 1](job, stream);
-          }
-          o += channels;
-          continue;
-        }
-#endif
-        tm_planes_plain(kernel, p, &s, x, out, line, lines, stream, o, exceptional);
-        ++o;
-      }
-    }
+    s.x_line = s.line * s.stride - s.pad;
+    s.x_lines = (s.lines - 1) * s.stride + (s.kernel->across - 1) * s.dilation + 1;
+    tm_planes_band(&s);
   }
-  (void)whole;
   return TM_OK;
 }
 
@@ -725,25 +835,36 @@ TM_PLANES_STRIPS(tm_planes_strips6, 6, "r5", TM_PLANES_LINE6("r5", "r5", "r5", "
 #endif
 #endif
 
-static tm_status TM_INSTANCE(tm_dwconv2d_planes_s8)(const tm_conv2d_s8_params *p, const tm_rows *in,
-                                                    const int32_t *weights, const int32_t *bias,
-                                                    const tm_rows *out, const tm_part *part,
-                                                    void *scratch) {
-  static const tm_planes_instance kernel = {
-      TM_ACROSS,
-      TM_STRIDE,
-      TM_PLANES_TAPS,
-      TM_PLANES_RECORD + TM_ACROSS * TM_PLANES_WEIGHTS,
+static const tm_planes_instance TM_INSTANCE(tm_planes_kernel) = {
+    TM_ACROSS,
+    TM_STRIDE,
+    TM_PLANES_TAPS,
+    TM_PLANES_RECORD + TM_ACROSS * TM_PLANES_WEIGHTS,
 #if defined(TM_DSP_ASM)
-      {TM_INSTANCE(tm_planes_strips2), TM_PLANES_FOURS, TM_PLANES_SIXES},
+    {TM_INSTANCE(tm_planes_strips2), TM_PLANES_FOURS, TM_PLANES_SIXES},
 #else
-      {NULL, NULL, NULL},
+    {NULL, NULL, NULL},
 #endif
-      TM_SIGNED,
-      TM_SHIFT,
-  };
+    TM_SIGNED,
+    TM_SHIFT,
+};
+
+static inline tm_status TM_INSTANCE(tm_dwconv2d_planes_s8)(const tm_conv2d_s8_params *p,
+                                                           const tm_rows *in,
+                                                           const int32_t *weights,
+                                                           const int32_t *bias, const tm_rows *out,
+                                                           const tm_part *part, void *scratch) {
   (void)bias;
-  return tm_planes_run(&kernel, p, in, weights, out, part, (uint32_t *)scratch);
+  return tm_planes_run(&TM_INSTANCE(tm_planes_kernel), p, in, weights, NULL, out, part,
+                       (uint32_t *)scratch);
+}
+
+/* One output row, the last of its input rows made by `feed` if it is not NULL. */
+static inline tm_status TM_INSTANCE(tm_dwconv2d_planes_fed_s8)(
+    const tm_conv2d_s8_params *p, const tm_rows *in, const int32_t *weights,
+    const tm_conv2d_feed *feed, const tm_rows *out, const tm_part *part, void *scratch) {
+  return tm_planes_run(&TM_INSTANCE(tm_planes_kernel), p, in, weights, feed, out, part,
+                       (uint32_t *)scratch);
 }
 
 #undef TM_PLANES_TAPS
