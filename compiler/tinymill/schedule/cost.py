@@ -25,7 +25,7 @@ from .planes import Planes
 
 SEGMENT = 20
 """Instructions that a segment of several turns costs by itself."""
-FEED_CALL, FEED_PATCH = 250, 75
+FEED_CALL, FEED_PATCH = 450, 290
 """Instructions that it costs to make a row some channels at a time: each time, and each time for
 each three pixels, which are widened anew."""
 

@@ -465,6 +465,7 @@ static inline void tm_planes_band(tm_planes_call *s) {
   if (!gathered) {
     more = tm_planes_prepare(s, &source);
   }
+  const int32_t single = !gathered && more == 0 && s->feed == NULL && source.lines != 0;
 #endif
   for (int32_t c = s->part->channel0 / s->p->group_out; c * s->p->group_out < s->part->channel1;
        c += 4) {
@@ -474,7 +475,11 @@ static inline void tm_planes_band(tm_planes_call *s) {
 #if defined(TM_DSP_ASM)
     if (!gathered) {
       source.from += base - earlier;
-      tm_planes_load(s, &source, more, c);
+      if (single) {
+        tm_planes_widen(&source);
+      } else {
+        tm_planes_load(s, &source, more, c);
+      }
     } else {
       tm_planes_fetch(s, base, c);
     }
