@@ -125,7 +125,8 @@ def buffers_of(
         for section in sections
         for step in section.steps[: section.layers]
         for value in (*step.node.inputs, *step.node.outputs)
-        if (held := section.held(graph, value)) is not None
+        # a guest has the place of its host, which may be held whole
+        if value not in section.guests and (held := section.held(graph, value)) is not None
     }
     found = []
     for name, values in members.items():

@@ -143,8 +143,8 @@ class Segment:
 
     @property
     def whole(self) -> bool:
-        """Whether this is one layer, computed by one call."""
-        return len(self.turns) == 1 and not self.steps[0].row_by_row
+        """Whether this is one layer, computed by one call that waits for no rows to arrive."""
+        return len(self.turns) == 1 and not self.steps[0].row_by_row and not self.arrivals
 
 
 @dataclass(frozen=True)
