@@ -1,7 +1,8 @@
 /* A board's firmware: runs the model on frames that come over a UART, and answers with the outputs.
  *
  * Both sides speak in packets: 'T' 'M', a kind, a status, the payload's length (32 bits), the
- * payload, and the CRC-32 (zlib's) of all that stands between 'M' and it. Numbers are little-endian.
+ * payload, and the CRC-32 (zlib's) of all that stands between 'M' and it. Numbers are
+ * little-endian.
  *
  *   'D'  asks what is here. Answer 'd': TM_PROTOCOL, bytes of a chunk, chunks of a frame, bytes of
  *        all outputs, hertz of the core (0: not known), each 32 bits; then the model's name.
@@ -39,9 +40,9 @@ __attribute__((section(".tm_arena"))) alignas(
 __attribute__((section(".tm_slow"))) alignas(16) static uint8_t slow[TM_MODEL_SLOW_BYTES];
 #endif
 
-static uint32_t crc;      /* of the packet that goes in or out */
-static uint32_t chunk;    /* the next one of the frame */
-static uint32_t spent;    /* cycles of the frame's chunks so far */
+static uint32_t crc;       /* of the packet that goes in or out */
+static uint32_t chunk;     /* the next one of the frame */
+static uint32_t spent;     /* cycles of the frame's chunks so far */
 static tm_status answered; /* what init said */
 
 static void tm_setup(void) {
@@ -249,8 +250,8 @@ static uint32_t take_packet(uint8_t *kind) {
   if (!take_bytes(end, sizeof end)) {
     return ERROR_SILENCE;
   }
-  const uint32_t wanted = (uint32_t)end[0] | (uint32_t)end[1] << 8 | (uint32_t)end[2] << 16 |
-                          (uint32_t)end[3] << 24;
+  const uint32_t wanted =
+      (uint32_t)end[0] | (uint32_t)end[1] << 8 | (uint32_t)end[2] << 16 | (uint32_t)end[3] << 24;
   if (found != wanted) {
     return ERROR_CRC;
   }

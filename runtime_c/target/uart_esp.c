@@ -28,7 +28,8 @@ bool tm_uart_get(uint8_t *byte) {
 }
 
 void tm_uart_put(uint8_t byte) {
-  while ((*tm_uart_register(STATUS) >> STATUS_TX_COUNT_SHIFT & STATUS_RX_COUNT) >= FIFO_BYTES - 1u) {
+  while ((*tm_uart_register(STATUS) >> STATUS_TX_COUNT_SHIFT & STATUS_RX_COUNT) >=
+         FIFO_BYTES - 1u) {
   }
   *tm_uart_register(FIFO) = byte;
 }

@@ -1,0 +1,22 @@
+"""bossac: the bootloader of Arduino's boards with an nRF52840, over a serial port. It wants
+Arduino's own build of it, 1.9.1-arduino2 or later."""
+
+from __future__ import annotations
+
+from tinymill.boards import Board, FlashTool
+from tinymill.deploy.flashing.tool import BINARY, Command, Tool
+
+
+def commands(board: Board, options: FlashTool, probe: str | None) -> tuple[Command, ...]:
+    which = () if probe is None else (f"--port={probe}",)
+    # counts from the place that the bootloader gives a program
+    call = ("bossac", *which, "-U", "-i", "-e", "-w", "-v", BINARY, "-R")
+    return (Command(call, proof="Verify successful"),)
+
+
+TOOL = Tool(
+    programs=("bossac",),
+    install="arduino-cli core install arduino:mbed_nano",
+    commands=commands,
+    probes=None,
+)
