@@ -32,6 +32,12 @@ ERRORS = {
     5: "the core took a fault",
 }
 MODEL_ERROR = 16
+DAMAGED = (1, 4)
+"""Of them, those after which the firmware is as it was before: the packet can be sent again."""
+TRIES = 3
+KNOCK = 2.0
+"""Seconds after which a board that did not answer the first question is asked again: it may still
+have been starting."""
 
 
 class Stream(Protocol):
@@ -74,6 +80,10 @@ def packet(kind: bytes, payload: bytes = b"", status: int = 0) -> bytes:
     return MAGIC + body + struct.pack("<I", zlib.crc32(body))
 
 
+class _Silence(ToolFailed):
+    """The board said nothing, or stopped in the middle."""
+
+
 class SerialLink:
     """The other side of a board's firmware.
 
@@ -86,8 +96,17 @@ class SerialLink:
         self.timeout = timeout
 
     def describe(self) -> Description:
-        """Asks what runs on the board."""
-        payload = self._ask(b"D", b"")
+        """Asks what runs on the board, again and again while it is starting."""
+        deadline = time.monotonic() + self.timeout
+        payload = None
+        while payload is None:
+            try:
+                payload = self._ask(b"D", b"", min(deadline, time.monotonic() + KNOCK))
+            except _Silence:
+                if time.monotonic() >= deadline:
+                    raise
+        while self.stream.read(1 << 16):
+            pass  # answers to questions that were thought lost
         if len(payload) < 20:
             raise ToolFailed("the board's description is too short")
         protocol, chunk, chunks, outputs, clock = struct.unpack_from("<5I", payload)
@@ -123,10 +142,13 @@ class SerialLink:
         (cycles,) = struct.unpack_from("<I", answer)
         return Answer(answer[4:], cycles or None)
 
-    def _ask(self, kind: bytes, payload: bytes) -> bytes:
-        self.stream.write(packet(kind, payload))
-        deadline = time.monotonic() + self.timeout
-        answered, status, found = self._answer(deadline)
+    def _ask(self, kind: bytes, payload: bytes, deadline: float | None = None) -> bytes:
+        deadline = time.monotonic() + self.timeout if deadline is None else deadline
+        for left in reversed(range(TRIES)):
+            self.stream.write(packet(kind, payload))
+            answered, status, found = self._answer(deadline)
+            if answered != b"e" or status not in DAMAGED or not left:
+                break
         if answered == b"e":
             if status >= MODEL_ERROR:
                 raise ToolFailed(f"the model answered status {status - MODEL_ERROR}", at="board")
@@ -158,7 +180,7 @@ class SerialLink:
             part = self.stream.read(count - len(found))
             found += part
             if not part and time.monotonic() > deadline:
-                raise ToolFailed(
+                raise _Silence(
                     f"no answer after {self.timeout:g} s", at="board",
                     hint="is its firmware running, and is this its port?",
                 )  # fmt: skip
