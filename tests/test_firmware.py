@@ -27,6 +27,7 @@ from tinymill.deploy.recipe import recipe
 from tinymill.deploy.serial_link import SerialLink, open_port, packet
 from tinymill.emit import emit
 from tinymill.errors import BoardError, InvalidInput, ToolFailed, ToolMissing
+from tinymill.ir import interpret
 from tinymill.samples import End
 from tinymill.schedule import Planner
 
@@ -82,6 +83,16 @@ def write_tiny(folder: Path, board: Board) -> Path:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(text)
     return folder
+
+
+@cache
+def tiny_sample() -> tuple[bytes, bytes]:
+    """A frame for the smallest model and the outputs of its reference."""
+    graph = tiny()
+    frame = np.arange(-60, 60, 5, dtype=np.int8)
+    shape = graph.type(graph.inputs[0].value).shape
+    values = interpret(graph, {graph.inputs[0].value: frame.reshape(shape)})
+    return frame.tobytes(), values[graph.outputs[0].value].tobytes()
 
 
 def need(board: Board) -> None:
@@ -277,18 +288,19 @@ def stream_answer(link: SerialLink) -> tuple[bytes, int, bytes]:
 
 def test_what_is_wrong_with_a_packet(tmp_path: Path) -> None:
     board = load_board("netduinoplus2")
-    frame, outputs = sample()
+    need(board)
+    frame, outputs = tiny_sample()
     good = packet(b"R", frame)
-    with simulated(board, example(tmp_path, board)) as (stream, _):
+    with simulated(board, linked(tmp_path, board)) as (stream, _):
         link = SerialLink(stream)
         for sent, status in (
             (good[:-1] + bytes([good[-1] ^ 1]), 1),
-            (good[:100] + bytes([good[100] ^ 1]) + good[101:], 1),
+            (good[:20] + bytes([good[20] ^ 1]) + good[21:], 1),
             (packet(b"R", frame[:-1]), 2),
             (packet(b"R", b""), 2),
             (packet(b"D", b"?"), 2),
             (packet(b"X"), 3),
-            (good[:500], 4),
+            (good[:20], 4),
         ):
             stream.write(sent)
             assert stream_answer(link) == (b"e", status, b""), sent[:10]
@@ -296,7 +308,7 @@ def test_what_is_wrong_with_a_packet(tmp_path: Path) -> None:
         assert link.run(frame).outputs == outputs
         link.restart()
         assert link.run(frame).outputs == outputs
-        with pytest.raises(InvalidInput, match="a frame of 3 bytes for clothes, which takes 784"):
+        with pytest.raises(InvalidInput, match="a frame of 3 bytes for tiny, which takes 24"):
             link.run(b"abc")
 
 
@@ -391,8 +403,9 @@ def test_ports_need_pyserial(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_pyserial_speaks_to_a_simulator(tmp_path: Path) -> None:
     """As a user would: a port by pyserial's URL of a socket."""
     board = load_board("netduinoplus2")
-    program = example(tmp_path, board)
-    frame, outputs = sample()
+    need(board)
+    program = linked(tmp_path, board)
+    frame, outputs = tiny_sample()
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     assert board.simulator is not None

@@ -94,6 +94,7 @@ class SerialLink:
     def __init__(self, stream: Stream, *, timeout: float = 60.0) -> None:
         self.stream = stream
         self.timeout = timeout
+        self.found: Description | None = None
 
     def describe(self) -> Description:
         """Asks what runs on the board, again and again while it is starting."""
@@ -116,7 +117,8 @@ class SerialLink:
                 hint="flash it again",
             )
         name = payload[20:].decode("ascii", errors="replace")
-        return Description(name, chunk, chunks, outputs, clock)
+        self.found = Description(name, chunk, chunks, outputs, clock)
+        return self.found
 
     def restart(self) -> None:
         """Sets the model's variables to their initial values and begins a new frame."""
@@ -124,7 +126,7 @@ class SerialLink:
 
     def run(self, frame: bytes) -> Answer:
         """Runs the model on a frame (all inputs in order); ``InvalidInput`` for a wrong size."""
-        found = self.describe()
+        found = self.found or self.describe()
         if len(frame) != found.frame_bytes:
             raise InvalidInput(
                 f"a frame of {len(frame):,} bytes for {found.model}, "
