@@ -53,7 +53,7 @@ def simulated(board: Board, program: Path | None = None) -> Iterator[tuple[Socke
             stream = SocketStream(_when_there(serial, process))
             if program is not None:
                 _go(_when_there(gdb, process))
-            yield stream, str(gdb)
+            yield stream, str(_when_there(gdb, process)) if program is None else ""
         finally:
             process.kill()
             process.communicate()
@@ -61,12 +61,18 @@ def simulated(board: Board, program: Path | None = None) -> Iterator[tuple[Socke
 
 def _when_there(path: Path, process: subprocess.Popen[bytes]) -> Path:
     deadline = time.monotonic() + PATIENCE
-    while not path.exists():
+    while not _listens(path):
         if process.poll() is not None:
             raise AssertionError(process.communicate()[1].decode())
         assert time.monotonic() < deadline, "QEMU opens no socket"
         time.sleep(0.02)
     return path
+
+
+def _listens(path: Path) -> bool:
+    """Whether a process listens at the socket: it is there a moment before."""
+    sockets = (line.split() for line in Path("/proc/net/unix").read_text().splitlines())
+    return any(words[-1] == str(path) and words[3] == "00010000" for words in sockets)
 
 
 def _go(path: Path) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import zlib
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -101,12 +102,22 @@ def need(board: Board) -> None:
         absent(f"{', '.join(lacking)} not installed")
 
 
-def linked(folder: Path, board: Board) -> Path:
-    program = build(
-        write_tiny(folder / "c", board), board, folder / "build", model="tiny", firmware=True
-    )
-    images(program, board)
-    return program
+@pytest.fixture(scope="module")
+def firmware(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The smallest model's firmware for a board, linked once, its images beside it."""
+
+    @cache
+    def linked(name: str) -> Path:
+        board = load_board(name)
+        need(board)
+        need_tool(f"{board.compiler.family}-objcopy")
+        folder = tmp_path_factory.mktemp(name)
+        project = write_tiny(folder / "c", board)
+        program = build(project, board, folder / "build", model="tiny", firmware=True)
+        images(program, board)
+        return program
+
+    return linked
 
 
 def segments(program: Path) -> list[tuple[int, int, bytes, int]]:
@@ -128,11 +139,9 @@ def segments(program: Path) -> list[tuple[int, int, bytes, int]]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_firmware_links_and_fits(tmp_path: Path, name: str) -> None:
+def test_firmware_links_and_fits(firmware: Callable[[str], Path], name: str) -> None:
     board = load_board(name)
-    need(replace(board, simulator=None))
-    need_tool(f"{board.compiler.family}-objcopy")
-    program = linked(tmp_path, board)
+    program = firmware(name)
     flash = board.flash[0]
     for address, load, content, size in segments(program):
         if content:
@@ -150,15 +159,13 @@ def test_firmware_links_and_fits(tmp_path: Path, name: str) -> None:
         assert (flash.address + vectors) % 64 == 0
 
 
-def raw_image(tmp_path: Path, name: str) -> bytes:
-    board = load_board(name)
-    need(board)
-    return (linked(tmp_path, board).parent / "firmware.bin").read_bytes()
+def raw_image(program: Path) -> bytes:
+    return (program.parent / "firmware.bin").read_bytes()
 
 
-def test_rp2040_has_a_second_stage_with_its_crc(tmp_path: Path) -> None:
+def test_rp2040_has_a_second_stage_with_its_crc(firmware: Callable[[str], Path]) -> None:
     """RP2040 Datasheet, 2.8.1.3.1: checksum."""
-    raw = raw_image(tmp_path, "rp2040-pico")
+    raw = raw_image(firmware("rp2040-pico"))
     crc = 0xFFFFFFFF
     for byte in raw[:252]:
         crc ^= byte << 24
@@ -168,17 +175,17 @@ def test_rp2040_has_a_second_stage_with_its_crc(tmp_path: Path) -> None:
     assert any(raw[:252])
 
 
-def test_rp2350_has_an_image_definition(tmp_path: Path) -> None:
+def test_rp2350_has_an_image_definition(firmware: Callable[[str], Path]) -> None:
     """RP2350 Datasheet, 5.9.5.1: the block lies in the first 4 KB and is its own successor."""
-    raw = raw_image(tmp_path, "rp2350-pico2")
+    raw = raw_image(firmware("rp2350-pico2"))
     start = raw.index(struct.pack("<I", 0xFFFFDED3))
     assert start < 4096
     assert struct.unpack_from("<5I", raw, start)[3:] == (0, 0xAB123579)
 
 
-def test_teensy_has_what_the_boot_rom_reads(tmp_path: Path) -> None:
+def test_teensy_has_what_the_boot_rom_reads(firmware: Callable[[str], Path]) -> None:
     """i.MX RT1060 Reference Manual: FlexSPI configuration block, image vector table, boot data."""
-    raw = raw_image(tmp_path, "teensy41")
+    raw = raw_image(firmware("teensy41"))
     assert raw[:4] == b"FCFB"
     assert raw[0x44:0x47] == b"\1\1\1"
     assert struct.unpack_from("<I", raw, 0x50) == (8 << 20,)
@@ -189,20 +196,18 @@ def test_teensy_has_what_the_boot_rom_reads(tmp_path: Path) -> None:
     assert len(raw) <= size <= len(raw) + 16
 
 
-def test_esp32c3_starts_behind_its_magic_words(tmp_path: Path) -> None:
-    raw = raw_image(tmp_path, "esp32c3-devkit")
+def test_esp32c3_starts_behind_its_magic_words(firmware: Callable[[str], Path]) -> None:
+    raw = raw_image(firmware("esp32c3-devkit"))
     assert raw[:8] == bytes.fromhex("1d04dbae") * 2
-    for address, load, content, _ in segments(tmp_path / "build" / "firmware.elf"):
+    for address, load, content, _ in segments(firmware("esp32c3-devkit")):
         if content and address < 0x4000_0000:  # constants: seen by loads at the same distance
             assert address - 0x3C00_0000 == load - 0x4200_0000
 
 
-def test_the_makefile_makes_the_same_images(tmp_path: Path) -> None:
-    board = load_board("nucleo-f401re")
-    need(board)
+def test_the_makefile_makes_the_same_images(firmware: Callable[[str], Path]) -> None:
     need_tool("make")
-    first = linked(tmp_path, board).parent
-    project = tmp_path / "c"
+    first = firmware("nucleo-f401re").parent
+    project = first.parent / "c"
     subprocess.run(["make", "-s"], cwd=project, check=True, capture_output=True, timeout=60)
     for name in ("firmware.bin", "firmware.hex"):
         assert (project / "build" / name).read_bytes() == (first / name).read_bytes()
@@ -265,6 +270,22 @@ def test_frames_go_over_the_uart(
     assert all((answer.cycles is not None) == counted for answer in answers)
 
 
+@pytest.mark.parametrize("name", [n for n in NAMES if load_board(n).simulator is None])
+def test_boards_that_qemu_lacks_start_and_answer(
+    firmware: Callable[[str], Path], name: str
+) -> None:
+    """From the raw image, as the chip's boot ROM starts it, through the whole set-up."""
+    pytest.importorskip("unicorn")
+    from emulated_board import EmulatedBoard, image_of  # noqa: PLC0415
+
+    frame, outputs = tiny_sample()
+    board = load_board(name)
+    link = SerialLink(EmulatedBoard(board, image_of(firmware(name))))
+    assert link.describe().model == "tiny"
+    assert link.run(frame).outputs == outputs
+    assert link.run(frame).outputs == outputs
+
+
 def test_an_input_may_come_row_by_row(tmp_path: Path) -> None:
     board = load_board("netduinoplus2")
     frame, outputs = sample()
@@ -286,12 +307,11 @@ def stream_answer(link: SerialLink) -> tuple[bytes, int, bytes]:
     return link._answer(time.monotonic() + 30)
 
 
-def test_what_is_wrong_with_a_packet(tmp_path: Path) -> None:
+def test_what_is_wrong_with_a_packet(firmware: Callable[[str], Path]) -> None:
     board = load_board("netduinoplus2")
-    need(board)
     frame, outputs = tiny_sample()
     good = packet(b"R", frame)
-    with simulated(board, linked(tmp_path, board)) as (stream, _):
+    with simulated(board, firmware(board.name)) as (stream, _):
         link = SerialLink(stream)
         for sent, status in (
             (good[:-1] + bytes([good[-1] ^ 1]), 1),
@@ -400,11 +420,10 @@ def test_ports_need_pyserial(monkeypatch: pytest.MonkeyPatch) -> None:
         pass
 
 
-def test_pyserial_speaks_to_a_simulator(tmp_path: Path) -> None:
+def test_pyserial_speaks_to_a_simulator(firmware: Callable[[str], Path]) -> None:
     """As a user would: a port by pyserial's URL of a socket."""
     board = load_board("netduinoplus2")
-    need(board)
-    program = linked(tmp_path, board)
+    program = firmware(board.name)
     frame, outputs = tiny_sample()
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
