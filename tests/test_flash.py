@@ -144,6 +144,7 @@ def test_one_line_where_it_can_not_be(tmp_path: Path) -> None:
     empty.mkdir()
     done = command(EXAMPLE, "--target", "teensy41", path=empty, code=2)
     assert done.stderr == (
+        "teensy41: press the button on the board\n"
         "tinymill: teensy_loader_cli is not installed "
         "(install it with: apt-get install teensy-loader-cli)\n"
     )

@@ -7,7 +7,7 @@ import json
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Literal, get_args
@@ -568,12 +568,14 @@ def flash(
     probe: str | None = None,
     dry_run: bool = False,
     optimize: Optimize | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> FlashPlan:
     """Compiles (unless ``model`` is a project folder), builds the firmware and writes it to a
     board; gives the calls made. ``dry_run`` only gives them: then nothing needs to be installed.
 
     ``tool`` is one of those in the board's file (default: the first), ``probe`` what that tool
-    calls a probe: a serial number, a port, an address. Raises what ``compile`` raises,
+    calls a probe: a serial number, a port, an address. ``tell`` gets what a person has to do
+    before the tool can write, where there is such a thing. Raises what ``compile`` raises,
     ``BoardError``, ``ToolMissing``, ``ToolFailed``.
     """
     path = Path(model)
@@ -586,6 +588,8 @@ def flash(
     else:
         board = target if isinstance(target, Board) else load_board(target)
     plan = plan_flash(board, tool, probe)
+    if tell is not None and plan.note is not None:
+        tell(f"{board.name}: {plan.note}")
     with tempfile.TemporaryDirectory(prefix="tinymill-") as name:
         if description is None:
             compiled = compile(path, target=board, optimize=optimize or "time")

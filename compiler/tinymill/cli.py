@@ -404,7 +404,7 @@ def flash_command(
     with say.status("writing") if say.is_terminal and not dry_run else contextlib.nullcontext():
         plan = api.flash(
             model, target=target, tool=tool, probe=probe, dry_run=dry_run,
-            optimize=None if optimize is None else optimize.value,
+            optimize=None if optimize is None else optimize.value, tell=say.print,
         )  # fmt: skip
     for command in plan.commands:
         out.print(shlex.join(command.argv))

@@ -202,6 +202,8 @@ class Board:
     boot: Boot | None = None
     flash_tools: tuple[FlashTool, ...] = ()
     """The one that is taken unasked comes first."""
+    flash_note: str | None = None
+    """What a person has to do before the first tool can write."""
 
     @property
     def is_host(self) -> bool:
@@ -353,7 +355,12 @@ def _board(table: _Table, folder: Path) -> Board:
     if "firmware" in table.table:
         firmware = _firmware(table.sub("firmware"), clock_hz or 0)
     boot = _boot(table.sub("boot"), folder) if "boot" in table.table else None
-    flash_tools = _flash_tools(table.sub("flash")) if "flash" in table.table else ()
+    flash_tools: tuple[FlashTool, ...] = ()
+    flash_note = None
+    if "flash" in table.table:
+        flash = table.sub("flash")
+        flash_note = flash.string("note") if "note" in flash.table else None
+        flash_tools = _flash_tools(flash)
     regions = tuple(_region(each) for each in table.tables("region"))
     table.end()
     if host and (simulator or timer or firmware or boot or flash_tools or regions):
@@ -367,7 +374,7 @@ def _board(table: _Table, folder: Path) -> Board:
             raise BoardError("needs [firmware], [simulator] or both", at=table.where)
     return Board(
         name, title, core, features, clock_hz, compiler, simulator, timer, regions,
-        firmware, boot, flash_tools,
+        firmware, boot, flash_tools, flash_note,
     )  # fmt: skip
 
 

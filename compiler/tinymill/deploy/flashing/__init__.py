@@ -48,12 +48,14 @@ _COMPLAINT = re.compile(r"error|fail|couldn't|can't|no .* (available|found|port)
 @dataclass(frozen=True)
 class FlashPlan:
     """How a board is written: the tool's name and its calls, in order, made in the folder of the
-    images. ``verifies`` tells whether the tool reads back what it wrote."""
+    images. ``verifies`` tells whether the tool reads back what it wrote, ``note`` what a person
+    has to do before."""
 
     board: str
     tool: str
     commands: tuple[Command, ...]
     verifies: bool
+    note: str | None
 
 
 def plan_flash(board: Board, tool: str | None = None, probe: str | None = None) -> FlashPlan:
@@ -73,7 +75,10 @@ def plan_flash(board: Board, tool: str | None = None, probe: str | None = None) 
         raise BoardError("a probe's name is blank or has control characters")
     chosen: FlashTool = board.flash_tools[0 if tool is None else names.index(tool)]
     found = TOOLS[chosen.name]
-    return FlashPlan(board.name, chosen.name, found.commands(board, chosen, probe), found.verifies)
+    return FlashPlan(
+        board.name, chosen.name, found.commands(board, chosen, probe), found.verifies,
+        board.flash_note if chosen is board.flash_tools[0] else None,
+    )  # fmt: skip
 
 
 def find_program(tool: Tool) -> str:
