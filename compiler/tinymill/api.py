@@ -588,13 +588,13 @@ def flash(
     else:
         board = target if isinstance(target, Board) else load_board(target)
     plan = plan_flash(board, tool, probe)
-    if tell is not None and plan.note is not None:
-        tell(f"{board.name}: {plan.note}")
     with tempfile.TemporaryDirectory(prefix="tinymill-") as name:
         if description is None:
             compiled = compile(path, target=board, optimize=optimize or "time")
             path, description = Path(name) / "project", compiled.description
             compiled.write(path)
+        if tell is not None and plan.note is not None:
+            tell(f"{board.name}: {plan.note}")
         if not dry_run:
             board = _tuned(board, description.get("optimize", "time"))
             flash_project(path, board, model=description["model"], plan=plan)
