@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -233,14 +234,10 @@ def sample() -> tuple[bytes, bytes]:
     return end.to_bytes(array), result.outputs[0].tobytes()
 
 
-def example(
-    folder: Path, board: Board, *, plan: str = "min-time", stream_input: bool = False
-) -> Path:
-    """The example model's firmware."""
+def example(folder: Path, board: Board, **options: Any) -> Path:
+    """The example model's firmware, compiled with ``options``."""
     need(board)
-    compiled = compile_model(
-        EXAMPLE, target=board, name="clothes", plan=plan, stream_input=stream_input
-    )
+    compiled = compile_model(EXAMPLE, target=board, name="clothes", **options)
     compiled.write(folder / "c")
     return build(folder / "c", board, folder / "build", model="clothes", firmware=True)
 
@@ -284,6 +281,24 @@ def test_boards_that_qemu_lacks_start_and_answer(
     assert link.describe().model == "tiny"
     assert link.run(frame).outputs == outputs
     assert link.run(frame).outputs == outputs
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("esp32c3-devkit", {"weights": "ram"}), ("teensy41", {"fast_ram": 8000})],
+)
+def test_variables_and_two_memories_on_boards(
+    tmp_path: Path, name: str, options: dict[str, Any]
+) -> None:
+    """Initial values are copied from where loads see flash; an arena has two parts."""
+    pytest.importorskip("unicorn")
+    from emulated_board import EmulatedBoard, image_of  # noqa: PLC0415
+
+    board = load_board(name)
+    frame, outputs = sample()
+    program = example(tmp_path, board, **options)
+    images(program, board)
+    assert SerialLink(EmulatedBoard(board, image_of(program))).run(frame).outputs == outputs
 
 
 def test_an_input_may_come_row_by_row(tmp_path: Path) -> None:

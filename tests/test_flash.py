@@ -54,7 +54,7 @@ CALLS = [
      "picotool load --verify --execute firmware.elf --ser E66"),
     ("teensy41", None, None, "teensy_loader_cli --mcu=TEENSY41 -w -v firmware.hex"),
     ("arduino-nano-33-ble", None, "ttyACM0",
-     "bossac --port=ttyACM0 -U -i -e -w -v firmware.bin -R"),
+     "bossac --port=ttyACM0 -U -i -e -w firmware.bin -R"),
     ("portenta-h7", None, None,
      "dfu-util --device 2341:035b --alt 0 --dfuse-address 0x8040000:leave "
      "--download firmware.bin"),
