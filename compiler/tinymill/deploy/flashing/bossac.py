@@ -1,5 +1,5 @@
 """bossac: the bootloader of Arduino's boards with an nRF52840, over a serial port. It wants
-Arduino's own build of it, 1.9.1-arduino2 or later. The call is Arduino's, which reads nothing back."""
+Arduino's own build of it, 1.9.1-arduino2 or later. The call is Arduino's: nothing is read back."""
 
 from __future__ import annotations
 
