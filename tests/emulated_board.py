@@ -10,7 +10,6 @@ from __future__ import annotations
 import struct
 from collections import deque
 from collections.abc import Callable
-from pathlib import Path
 
 import unicorn
 from unicorn import arm_const, riscv_const
@@ -358,8 +357,3 @@ def _without_counter(image: bytes) -> bytes:
         read = struct.pack("<I", 0x7E20_2073 | register << 7)
         image = image.replace(read, struct.pack("<I", 77 << 20 | 0x13 | register << 7))
     return image
-
-
-def image_of(program: Path) -> bytes:
-    """The raw image beside a linked firmware."""
-    return (program.parent / "firmware.bin").read_bytes()

@@ -26,7 +26,7 @@ from tinymill.boards import UARTS, Board, list_boards, load_board
 from tinymill.deploy import build, missing, target_files
 from tinymill.deploy.flashing import images
 from tinymill.deploy.recipe import recipe
-from tinymill.deploy.serial_link import SerialLink, open_port, packet
+from tinymill.deploy.serial_link import SerialLink, Stream, open_port, packet
 from tinymill.emit import emit
 from tinymill.errors import BoardError, InvalidInput, ToolFailed, ToolMissing
 from tinymill.ir import interpret
@@ -234,6 +234,15 @@ def sample() -> tuple[bytes, bytes]:
     return end.to_bytes(array), result.outputs[0].tobytes()
 
 
+def emulated(board: Board, program: Path) -> Stream:
+    """The board on the CPU emulator, started from the raw image beside ``program``."""
+    try:
+        from emulated_board import EmulatedBoard  # noqa: PLC0415
+    except ImportError:
+        absent("unicorn is not installed")
+    return EmulatedBoard(board, (program.parent / "firmware.bin").read_bytes())
+
+
 def example(folder: Path, board: Board, **options: Any) -> Path:
     """The example model's firmware, compiled with ``options``."""
     need(board)
@@ -272,12 +281,9 @@ def test_boards_that_qemu_lacks_start_and_answer(
     firmware: Callable[[str], Path], name: str
 ) -> None:
     """From the raw image, as the chip's boot ROM starts it, through the whole set-up."""
-    pytest.importorskip("unicorn")
-    from emulated_board import EmulatedBoard, image_of  # noqa: PLC0415
-
     frame, outputs = tiny_sample()
     board = load_board(name)
-    link = SerialLink(EmulatedBoard(board, image_of(firmware(name))))
+    link = SerialLink(emulated(board, firmware(name)))
     assert link.describe().model == "tiny"
     assert link.run(frame).outputs == outputs
     assert link.run(frame).outputs == outputs
@@ -291,14 +297,11 @@ def test_variables_and_two_memories_on_boards(
     tmp_path: Path, name: str, options: dict[str, Any]
 ) -> None:
     """Initial values are copied from where loads see flash; an arena has two parts."""
-    pytest.importorskip("unicorn")
-    from emulated_board import EmulatedBoard, image_of  # noqa: PLC0415
-
     board = load_board(name)
     frame, outputs = sample()
     program = example(tmp_path, board, **options)
     images(program, board)
-    assert SerialLink(EmulatedBoard(board, image_of(program))).run(frame).outputs == outputs
+    assert SerialLink(emulated(board, program)).run(frame).outputs == outputs
 
 
 def test_an_input_may_come_row_by_row(tmp_path: Path) -> None:
