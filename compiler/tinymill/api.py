@@ -17,7 +17,16 @@ import onnx
 
 from . import __version__
 from .boards import Board, load_board
-from .deploy import RAM_ALLOWANCE, Forecast, forecast, measure, target_files
+from .deploy import (
+    RAM_ALLOWANCE,
+    FlashPlan,
+    Forecast,
+    forecast,
+    measure,
+    plan_flash,
+    target_files,
+)
+from .deploy import flash as flash_project
 from .emit import c_name, facts_of, render
 from .errors import (
     BoardError,
@@ -681,6 +690,47 @@ def _run_project(
         Ram(found.arena, found.static, found.stack), Flash(found.code, found.weights), times,
         found.cycles, found.instruction_classes,
     )  # fmt: skip
+
+
+def flash(
+    model: str | Path,
+    *,
+    target: str | Path | Board | None = None,
+    tool: str | None = None,
+    probe: str | None = None,
+    dry_run: bool = False,
+    optimize: Optimize | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> FlashPlan:
+    """Compiles (unless ``model`` is a project folder), builds the firmware and writes it to a
+    board; gives the calls made. ``dry_run`` only gives them: then nothing needs to be installed.
+
+    ``tool`` is one of those in the board's file (default: the first), ``probe`` what that tool
+    calls a probe: a serial number, a port, an address. ``tell`` gets what a person has to do
+    before the tool can write, where there is such a thing. Raises what ``compile`` raises,
+    ``BoardError``, ``ToolMissing``, ``ToolFailed``.
+    """
+    path = Path(model)
+    description = read_plan(path) if path.is_dir() else None
+    if description is not None:
+        board = _board_of(target, description, path)
+        _check_options(description, path, optimize=optimize)
+    elif target is None:
+        raise InvalidInput("is to be written to which board?", at=str(path), hint="--board")
+    else:
+        board = target if isinstance(target, Board) else load_board(target)
+    plan = plan_flash(board, tool, probe)
+    with tempfile.TemporaryDirectory(prefix="tinymill-") as name:
+        if description is None:
+            compiled = compile(path, target=board, optimize=optimize or "time")
+            path, description = Path(name) / "project", compiled.description
+            compiled.write(path)
+        if tell is not None and plan.note is not None:
+            tell(f"{board.name}: {plan.note}")
+        if not dry_run:
+            board = _tuned(board, description.get("optimize", "time"))
+            flash_project(path, board, model=description["model"], plan=plan)
+    return plan
 
 
 def save_outputs(result: RunResult, path: str | Path) -> None:

@@ -78,7 +78,9 @@ def measure(
     ``ToolMissing``, ``ToolFailed``, ``OutOfMemory``, ``BoardError``.
     """
     if not board.is_host and board.simulator is None:
-        raise BoardError(f"{board.name} has no simulator to run in")
+        raise BoardError(
+            f"{board.name} has no simulator to run in", hint="tinymill flash writes the board"
+        )
     if cycles:
         cycle_counts.check(board)
     try:
