@@ -17,7 +17,7 @@ import numpy as np
 from . import __version__
 from .boards import Board, load_board
 from .deploy import RAM_ALLOWANCE, Forecast, forecast, measure, target_files
-from .emit import c_name, facts_of, render
+from .emit import ModelFacts, c_name, facts_of, render, with_front
 from .errors import (
     BoardError,
     InvalidInput,
@@ -28,13 +28,13 @@ from .errors import (
     UnsupportedOp,
 )
 from .fit import check_arena, plan_by, plan_within
-from .frontends import read_model
+from .frontends import Bound, load, read_model
 from .ir import DType, Graph, Node, Port
 from .ops.quantization import Quantize
 from .passes import pipeline, run_passes
 from .project import PLAN, read_plan, write_project
 from .report import save_picture  # noqa: F401  one of the calls
-from .samples import PATTERN, End, frames_of, outputs_of
+from .samples import PATTERN, End, bound_front, frames_of, outputs_of, sensor_data
 from .schedule import Goal, Optimize, Plan, Planner, schedule_of
 from .schedule import plan as plan_graph
 
@@ -162,6 +162,8 @@ class RunResult:
     layers: tuple[LayerTime, ...]
     cycles_estimate: int | None = None
     instruction_classes: Mapping[str, int] | None = None
+    front_instructions: int | None = None
+    """Of the front end until the first inference; None without one or where none are counted."""
 
     @property
     def output_crc32(self) -> str:
@@ -246,6 +248,7 @@ def compile(
     stream_input: bool = False,
     fast_ram: int | None = None,
     weights: Weights = "flash",
+    frontend: str | Path | None = None,
     name: str | None = None,
     dump_passes: str | Path | None = None,
 ) -> Compiled:
@@ -257,7 +260,8 @@ def compile(
     ``fast_ram`` bytes of the arena lie in a first, fast memory (on a board: its first RAM), the
     rest in a second one; tensors are placed by use. ``weights`` "ram" has start-up code copy the
     constants there. With
-    ``stream_input`` the emitted C has ``push_rows`` instead of ``run``.
+    ``stream_input`` the emitted C has ``push_rows`` instead of ``run``. ``frontend`` puts the
+    processing of a sensor's data before the model: a kind's name or a .toml file.
     ``name`` is the prefix of all C names (default: from the file's name). Raises
     ``CompileError`` and its kin; nothing is written then.
     """
@@ -272,11 +276,18 @@ def compile(
     source = Path(model)
     dump = None if dump_passes is None else Path(dump_passes)
     graph = _lowered(read_model(source, shapes=shapes), io, requant, dump)
+    front = None if frontend is None else _front_of(graph, frontend, stream_input)
     planner = Planner(
         graph, board.features, keep_inputs=keep_inputs, optimize=optimize,
         stream_input=stream_input, fast_ram=fast_ram,
+        front_scratch=0 if front is None else front.scratch_bytes,
     )  # fmt: skip
     prefix = c_name(name or source.stem)
+
+    def facts_for(plan: Plan) -> ModelFacts:
+        found = facts_of(plan, prefix, weights_in_ram=weights == "ram")
+        return with_front(found, plan, front)
+
     if ram is None:
         found = plan_by(planner, plan)
     else:
@@ -284,11 +295,12 @@ def compile(
             raise InvalidInput("a budget of RAM finds its own plan", hint="leave out --plan")
         found = plan_within(
             planner, ram, board,
-            lambda tried: forecast(render(facts_of(tried, prefix), tried), board, prefix),
+            lambda tried: forecast(render(facts_for(tried), tried), board, prefix),
+            beside=0 if front is None else front.state_bytes,
         )  # fmt: skip
     found = _in_two_memories(planner, found, board)
     _check_budgets(planner, found, board)
-    facts = facts_of(found, prefix, weights_in_ram=weights == "ram")
+    facts = facts_for(found)
     weights_bytes = facts.weights_bytes
     _check_weights(weights_bytes, board, optimize)
     files = render(facts, found)
@@ -303,12 +315,39 @@ def compile(
         "fast_ram": fast_ram,
         "keep_inputs": keep_inputs,
         "stream_input": stream_input,
+        "frontend": None if front is None else _front_entry(front),
     }  # fmt: skip
     files[PLAN] = _describe(found, board, prefix, source.name, options)
     compiled = Compiled(prefix, board, found, dict(sorted(files.items())))
     if output is not None:
         compiled.write(output)
     return compiled
+
+
+def _front_of(graph: Graph, spec: str | Path, stream_input: bool) -> Bound:
+    """The front end before the model's only input. Raises ``InvalidInput``."""
+    front = load(spec)
+    if len(graph.inputs) != 1:
+        raise InvalidInput(f"a front end for a model of {len(graph.inputs)} inputs", at=str(spec))
+    if stream_input and front.kind != "image":
+        raise InvalidInput(
+            f"{front.kind} gives windows that overlap, no rows of an input that comes in rows",
+            at=str(spec), hint="leave out --stream-input",
+        )  # fmt: skip
+    port = graph.inputs[0]
+    kind = graph.type(port.value)
+    name = f"input '{port.name}'"
+    return front.bind(kind, at=name)
+
+
+def _front_entry(front: Bound) -> dict[str, Any]:
+    """What plan.json tells of a front end."""
+    return {
+        "spec": front.front.options(),
+        "input_shape": list(front.input.shape),
+        "state_bytes": front.state_bytes,
+        "scratch_bytes": front.scratch_bytes,
+    }
 
 
 def _in_two_memories(planner: Planner, found: Plan, board: Board) -> Plan:
@@ -430,6 +469,7 @@ def run(
     stream_input: bool = False,
     fast_ram: int | None = None,
     weights: Weights | None = None,
+    frontend: str | Path | None = None,
     layers: bool = True,
     cycles: bool = False,
     cc: str | None = None,
@@ -442,10 +482,11 @@ def run(
     """Compiles (unless ``model`` is a project folder), builds and runs on host or in QEMU.
 
     ``input`` is one source or one for each input of the model: "pattern", an array, a .npy
-    file or an image. ``io``, ``requant``, ``optimize`` and ``plan`` are as for ``compile``; a
-    project folder has its own, and others are refused. ``cycles`` also estimates cycles
-    (Cortex-M4 and M7 in QEMU, else ``BoardError``). Raises what ``compile`` raises,
-    ``InvalidInput``, ``ToolMissing``, ``ToolFailed``.
+    file or an image. With a ``frontend`` it is what the sensor gives: a .wav file, a .npy file
+    (int16 samples, pixels), an image, an array. ``io``, ``requant``, ``optimize`` and ``plan`` are
+    as for ``compile``; a project folder has its own, and others are refused. ``cycles`` also
+    estimates cycles (Cortex-M4 and M7 in QEMU, else ``BoardError``). Raises what ``compile``
+    raises, ``InvalidInput``, ``ToolMissing``, ``ToolFailed``.
     """
     sources = [input] if isinstance(input, str | Path | np.ndarray) else list(input)
     if not 0 < timeout <= LONGEST:
@@ -460,6 +501,8 @@ def run(
             keep_inputs=keep_inputs or None, stream_input=stream_input or None,
             fast_ram=fast_ram, weights=weights,
         )  # fmt: skip
+        if frontend is not None:
+            _check_front(description, path, frontend)
         if shapes:
             raise InvalidInput("was compiled with its shapes", at=str(path))
         return _run_project(
@@ -471,7 +514,7 @@ def run(
         requant=requant or "exact", optimize=optimize or "time", plan=plan or "min-time",
         ram=ram,
         shapes=shapes, keep_inputs=keep_inputs, stream_input=stream_input,
-        fast_ram=fast_ram, weights=weights or "flash",
+        fast_ram=fast_ram, weights=weights or "flash", frontend=frontend,
     )  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="tinymill-") as name:
         folder = Path(name) / "project"
@@ -491,6 +534,20 @@ def _check_options(description: Mapping[str, Any], folder: Path, **wanted: Any) 
                 at=str(folder),
                 hint="compile it again",
             )
+
+
+def _check_front(description: Mapping[str, Any], folder: Path, spec: str | Path) -> None:
+    """Raises ``InvalidInput`` where a project was compiled with another front end."""
+    entry = description.get("frontend")
+    if entry:
+        ends = [End.of(item) for item in description["inputs"]]
+        wanted = bound_front(load(spec), ends, entry)
+        if wanted.front.options() == entry.get("spec"):
+            return
+    raise InvalidInput(
+        f"was not compiled with the front end {str(spec)!r}",
+        at=str(folder), hint="compile it again",
+    )  # fmt: skip
 
 
 def _board_of(
@@ -524,7 +581,12 @@ def _run_project(
     board = _tuned(board, description.get("optimize", "time"))
     inputs = [End.of(entry) for entry in description["inputs"]]
     outputs = [End.of(entry) for entry in description["outputs"]]
-    frames, count = frames_of(sources, inputs, mean=mean, std=std, resize=resize)
+    if description.get("frontend"):
+        if (mean, std, resize) != (None, None, False):
+            raise InvalidInput("the front end scales its pictures", hint="leave out --mean, --std")
+        frames, count = sensor_data(sources, inputs, description["frontend"])
+    else:
+        frames, count = frames_of(sources, inputs, mean=mean, std=std, resize=resize)
     found = measure(
         folder, board, frames, model=description["model"], profile=layers,
         cycles=cycles, cc=cc, sanitize=sanitize, timeout=timeout,
@@ -547,7 +609,7 @@ def _run_project(
         board.name, count, tuple(outputs_of(found.outputs, outputs, count)),
         tuple(end.name for end in outputs), found.instructions,
         Ram(found.arena, found.static, found.stack), Flash(found.code, found.weights), times,
-        found.cycles, found.instruction_classes,
+        found.cycles, found.instruction_classes, found.front_instructions,
     )  # fmt: skip
 
 

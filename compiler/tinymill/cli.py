@@ -146,6 +146,16 @@ Stream = Annotated[
     ),
 ]
 
+FrontOption = Annotated[
+    str | None,
+    typer.Option(
+        "--frontend",
+        help="what stands between sensor and model: micro, mfcc, log-mel, image, motion, or "
+        "FILE.toml with kind and parameters",
+        show_default=False,
+    ),
+]
+
 
 @app.command()
 def inspect(model: Model, shape: Shape = None, as_json: Json = False) -> None:
@@ -188,6 +198,7 @@ def compile_command(
     shape: Shape = None,
     keep_inputs: Keep = False,
     stream_input: Stream = False,
+    frontend: FrontOption = None,
     name: Annotated[
         str | None, typer.Option("--name", help="prefix of all C names [default: the file's name]")
     ] = None,
@@ -204,7 +215,7 @@ def compile_command(
         optimize=optimize.value, plan=plan, ram=ram, fast_ram=fast_ram,
         weights="flash" if weights is None else weights.value,
         shapes=_shapes(shape), keep_inputs=keep_inputs,
-        stream_input=stream_input, name=name, dump_passes=dump_passes,
+        stream_input=stream_input, frontend=frontend, name=name, dump_passes=dump_passes,
     )  # fmt: skip
     found = compiled.forecast()
     if as_json:
@@ -295,7 +306,8 @@ def run_command(
             "--input",
             "-i",
             help="FILE.npy, an image, or pattern (the benchmark input); once for each input of "
-            "the model. One more leading axis in a .npy is a sequence of frames",
+            "the model. One more leading axis in a .npy is a sequence of frames. With a front end: "
+            "a .wav, samples or pixels as .npy, an image",
             show_default=False,
         ),
     ],
@@ -316,6 +328,7 @@ def run_command(
     shape: Shape = None,
     keep_inputs: Keep = False,
     stream_input: Stream = False,
+    frontend: FrontOption = None,
     labels: Annotated[
         Path | None, typer.Option("--labels", help="a name for each class, one a line")
     ] = None,
@@ -352,7 +365,7 @@ def run_command(
             plan=plan, ram=ram, fast_ram=fast_ram,
             weights=None if weights is None else weights.value,
             shapes=_shapes(shape), keep_inputs=keep_inputs,
-            stream_input=stream_input, layers=layers, cycles=cycles, cc=cc,
+            stream_input=stream_input, frontend=frontend, layers=layers, cycles=cycles, cc=cc,
             sanitize=sanitize, mean=mean, std=std, resize=resize, timeout=timeout,
         )  # fmt: skip
     if output is not None:
@@ -505,6 +518,7 @@ def _run_json(result: RunResult) -> dict[str, Any]:
         "frames": result.frames,
         "output_crc32": result.output_crc32,
         "instructions": result.instructions,
+        "front_instructions": result.front_instructions,
         **estimate,
         "ram": {
             "arena": result.ram.arena,
@@ -576,6 +590,10 @@ def _show_compiled(compiled: Compiled, found: Forecast | None, folder: Path) -> 
     weights = compiled.description["weights_bytes"]
     out.print(f"arena    {plan.arena_bytes:>10,} bytes of RAM ({gap})")
     out.print(f"state    {plan.state_bytes:>10,} bytes of RAM kept between runs")
+    front = compiled.description["frontend"]
+    if front is not None:
+        kind, kept = front["spec"]["kind"], front["state_bytes"]
+        out.print(f"frontend {kept:>10,} bytes of RAM kept between pushes ({kind})")
     if found is not None and found.stack is not None:
         out.print(f"stack    {found.stack:>10,} bytes of RAM at most, library calls not counted")
     widened = compiled.description["widened_bytes"]
@@ -713,10 +731,14 @@ def _show_front(front: Sequence[Plan]) -> None:
 
 def _show_run(result: RunResult, labels: Sequence[str] | None) -> None:
     if any(layer.instructions is not None for layer in result.layers):
-        total = sum(layer.instructions or 0 for layer in result.layers) or 1
+        front = result.front_instructions
+        total = sum(layer.instructions or 0 for layer in result.layers) + (front or 0) or 1
         estimated = any(layer.cycles_estimate is not None for layer in result.layers)
         more = (">cycles (estimate)",) if estimated else ()
         table = _table(">#", "layer", "op", ">instructions", ">share", *more)
+        if front is not None:
+            # up to the first run, all of its input
+            table.add_row("", "the front end", "", f"{front:,}", f"{front / total:.1%}", *more[1:])
         for index, layer in enumerate(result.layers):
             count = layer.instructions or 0
             cells = (f"{layer.cycles_estimate or 0:,}",) if estimated else ()

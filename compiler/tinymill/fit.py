@@ -47,14 +47,18 @@ def plan_by(planner: Planner, wanted: str | Path) -> Plan:
     return planner.realise(choices_of(schedule, planner.workshop.nodes, str(path)))
 
 
-def plan_within(planner: Planner, ram: int, board: Board, forecast: Forecaster) -> Plan:
+def plan_within(
+    planner: Planner, ram: int, board: Board, forecast: Forecaster, *, beside: int = 0
+) -> Plan:
     """The fastest plan that needs at most ``ram`` bytes in all: arena, context and stack.
+
+    ``beside`` are the bytes of the context that a front end takes.
 
     The stack is what the board's compiler tells for the plan's code. Raises ``OutOfMemory`` with
     what the least plan needs, its largest segment, and what would help.
     """
     found = planner.plan("min-time")
-    static = POINTER + (4 if found.arriving is not None else 0) + found.state_bytes
+    static = POINTER + (4 if found.arriving is not None else 0) + found.state_bytes + beside
     stack = 0
     for _ in range(ROUNDS):
         smaller = planner.within(ram - static - stack)

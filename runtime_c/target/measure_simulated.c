@@ -265,8 +265,9 @@ static __attribute__((noinline)) tm_status count(tm_model_call call, tm_model_co
 tm_status tm_two_stamps(tm_model_context *context);
 void tm_profile(int32_t layer);
 
-/* Of each layer: instructions between the hook before and the one behind each of its turns. */
-static uint64_t layers[TM_MODEL_LAYER_COUNT > 2 ? TM_MODEL_LAYER_COUNT : 2];
+/* Of each layer: instructions between the hook before and the one behind each of its turns. A
+ * front end counts as one more layer. */
+static uint64_t layers[TM_MODEL_LAYER_COUNT > 1 ? TM_MODEL_LAYER_COUNT + 1 : 2];
 static struct stamp hook;
 static const struct stamp *from;
 static uint64_t first_turn_cost;
@@ -295,6 +296,9 @@ static void report_layers(void) {
   for (uint32_t layer = 0; layer != TM_MODEL_LAYER_COUNT; ++layer) {
     tm_print_indexed("layer", layer, layers[layer]);
   }
+#if defined(TM_MODEL_FRONTEND_BLOCK)
+  tm_print_figure("front", layers[TM_MODEL_LAYER_COUNT]);
+#endif
 }
 
 #endif

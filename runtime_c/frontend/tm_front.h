@@ -1,0 +1,89 @@
+/* What front ends share: how features become elements of the model's input, and integer
+ * arithmetic. All state is the caller's; tables are the parameters'.
+ *
+ * TM_FRONT_FLOAT is defined where the input is float, TM_FRONT_WORDS where its elements have
+ * 16 bits; else they have 8. */
+#ifndef TM_FRONT_H
+#define TM_FRONT_H
+
+#include <stdint.h>
+
+#include "tm_status.h"
+
+/* clamp((v * multiplier + bias) >> shift, low, high); float: (float)v * factor + offset. The bias
+ * holds half a step and the zero point. */
+typedef struct {
+  int64_t bias;
+  int32_t multiplier, shift, low, high;
+  float factor, offset;
+} tm_front_store;
+
+#if defined(TM_FRONT_FLOAT)
+typedef float tm_front_element;
+
+static inline tm_front_element tm_front_stored(const tm_front_store *store, int32_t v) {
+  const float scaled = (float)v * store->factor;
+  return scaled + store->offset;
+}
+#else
+#if defined(TM_FRONT_WORDS)
+typedef int16_t tm_front_element;
+#elif defined(TM_FRONT_UNSIGNED)
+typedef uint8_t tm_front_element;
+#else
+typedef int8_t tm_front_element;
+#endif
+
+static inline tm_front_element tm_front_stored(const tm_front_store *store, int32_t v) {
+  const int64_t q = ((int64_t)v * store->multiplier + store->bias) >> store->shift;
+  if (q < store->low) {
+    return (tm_front_element)store->low;
+  }
+  return (tm_front_element)(q > store->high ? store->high : q);
+}
+#endif
+
+/* The number of bits of x, 0 for 0. */
+static inline int32_t tm_front_bits(uint32_t x) {
+  int32_t bits = 0;
+  for (int32_t step = 16; step > 0; step >>= 1) {
+    if ((x >> step) != 0) {
+      bits += step;
+      x >>= step;
+    }
+  }
+  return bits + (int32_t)x;
+}
+
+static inline int32_t tm_front_bits64(uint64_t x) {
+  const uint32_t high = (uint32_t)(x >> 32);
+  return high != 0 ? 32 + tm_front_bits(high) : tm_front_bits((uint32_t)x);
+}
+
+/* The square root, rounded down; *rest is what its square leaves. */
+static inline uint32_t tm_front_root(uint32_t x, uint32_t *rest) {
+  uint32_t root = 0;
+  const int32_t bits = tm_front_bits(x);
+  uint32_t bit = bits == 0 ? 0 : (uint32_t)1 << ((bits - 1) & ~1);
+  for (; bit != 0; bit >>= 2) {
+    if (x >= root + bit) {
+      x -= root + bit;
+      root = (root >> 1) + bit;
+    } else {
+      root >>= 1;
+    }
+  }
+  *rest = x;
+  return root;
+}
+
+/* log2(1 + rest / 65536), 16 bits of fraction. `logs` holds log2(1 + f) - f for f in steps of
+ * 1 / 128, one more 0 behind the end. */
+static inline int32_t tm_front_log2(int32_t rest, const uint16_t *logs) {
+  const int32_t segment = rest >> 9;
+  const int32_t c0 = logs[segment];
+  const int32_t c1 = logs[segment + 1];
+  return rest + c0 + (((c1 - c0) * (rest & 511)) >> 9);
+}
+
+#endif
