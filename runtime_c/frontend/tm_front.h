@@ -78,12 +78,13 @@ static inline uint32_t tm_front_root(uint32_t x, uint32_t *rest) {
 }
 
 /* log2(1 + rest / 65536), 16 bits of fraction. `logs` holds log2(1 + f) - f for f in steps of
- * 1 / 128, one more 0 behind the end. */
-static inline int32_t tm_front_log2(int32_t rest, const uint16_t *logs) {
+ * 1 / 128, one more 0 behind the end. With `shift` 9 it is a straight line between two steps; 16 is
+ * what the micro frontend takes. */
+static inline int32_t tm_front_log2(int32_t rest, const uint16_t *logs, int32_t shift) {
   const int32_t segment = rest >> 9;
   const int32_t c0 = logs[segment];
   const int32_t c1 = logs[segment + 1];
-  return rest + c0 + (((c1 - c0) * (rest & 511)) >> 9);
+  return rest + c0 + (((c1 - c0) * (rest & 511)) >> shift);
 }
 
 #endif

@@ -64,7 +64,7 @@ static int32_t tm_front_mel_log(const tm_front_mel_params *p, uint64_t sum) {
   }
   const int32_t whole = tm_front_bits64(sum) - 1;
   const uint64_t rest = whole < 16 ? sum << (16 - whole) : sum >> (whole - 16);
-  return (whole << 16) + tm_front_log2((int32_t)(rest & 0xFFFFu), p->logs) - p->base;
+  return (whole << 16) + tm_front_log2((int32_t)(rest & 0xFFFFu), p->logs, 9) - p->base;
 }
 
 /* The energies of all n + 1 bins in place of the transform, each as its low and high word. */

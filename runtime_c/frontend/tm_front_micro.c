@@ -169,7 +169,7 @@ static uint32_t tm_front_micro_log(uint32_t x, int32_t shift, const uint16_t *lo
   const int32_t whole = tm_front_bits(x) - 1;
   uint32_t rest = x - ((uint32_t)1 << whole);
   rest = whole < 16 ? rest << (16 - whole) : rest >> (whole - 16);
-  const uint32_t log2 = ((uint32_t)whole << 16) + (uint32_t)tm_front_log2((int32_t)rest, logs);
+  const uint32_t log2 = ((uint32_t)whole << 16) + (uint32_t)tm_front_log2((int32_t)rest, logs, 16);
   const uint32_t natural = (uint32_t)(((uint64_t)log2 * 45426u + 32768u) >> 16);
   return ((natural << shift) + 32768u) >> 16;
 }

@@ -404,7 +404,8 @@ def root(x: int) -> int:
 
 
 def logarithm(x: int, shift: int) -> int:
-    """2^shift ln(x) for x > 0, rounded; the logarithm to base 2 by a table of 128 segments."""
+    """2^shift ln(x) for x > 0, rounded; the logarithm to base 2 by a table of 128 segments, between
+    whose ends the library goes but 1 / 128 of the way."""
     whole = msb(x) - 1
     rest = x - (1 << whole)
     rest = rest << (16 - whole) if whole < 16 else rest >> (whole - 16)
