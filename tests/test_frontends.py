@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 import importlib.util
+import json
 import wave
 from collections.abc import Callable
 from math import log, sqrt
@@ -12,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from test_two_models import SANITIZE, build_and_run, program
 
@@ -28,7 +31,6 @@ from tinymill.ir import DType, Quant, TensorType
 from tinymill.schedule import FRONT_SCRATCH
 
 NABU = "wakeword/okay_nabu.tflite"
-PERSON = "tflm/person_detect.tflite"
 KWS = "mlperf_tiny/kws_ref_model.tflite"
 BOARDS = {
     "mps2-an386": ("arm-none-eabi-gcc", "qemu-system-arm"),
@@ -291,7 +293,24 @@ def twice(
 
 def toml(folder: Path, spec: dict[str, Any]) -> Path:
     path = folder / "front.toml"
-    path.write_text("".join(f"{name} = {value!r}\n" for name, value in spec.items()))
+    # TOML's values look like JSON's, but for nan
+    text = (f"{name} = {json.dumps(value).replace('NaN', 'nan')}\n" for name, value in spec.items())
+    path.write_text("".join(text))
+    return path
+
+
+def convolution(folder: Path) -> Path:
+    """A 3x3 convolution of stride 2 over 36 x 40 pixels of 3 channels."""
+    chance = np.random.default_rng(5)
+    builder = TfliteBuilder()
+    x = builder.tensor((1, 36, 40, 3), "int8", 1 / 255, -128)
+    weights = chance.integers(-100, 101, (4, 3, 3, 3), np.int8)
+    w = builder.tensor(weights.shape, "int8", [0.01] * 4, array=weights)
+    b = builder.tensor((4,), "int32", [0.01 / 255] * 4, array=np.zeros(4))
+    y = builder.tensor((1, 18, 20, 4), "int8", 0.1, 3)
+    builder.operator("CONV_2D", [x, w, b], [y], "Conv2DOptions", strideH=2, strideW=2)
+    path = folder / "convolution.tflite"
+    path.write_bytes(builder.build([x], [y]))
     return path
 
 
@@ -367,7 +386,8 @@ def data_for(bound: Bound, count: int) -> np.ndarray:
     rows = bound.rows + (count - 1) * bound.stride
     shape = bound.front.need(rows)
     if spec["kind"] == "motion":
-        return np.random.default_rng(1).integers(-32768, 32768, (shape[0] + 2, shape[1]), np.int16)
+        samples = np.random.default_rng(1).normal(0, 300, (shape[0] + 2, shape[1]))
+        return np.concatenate([samples, [[-32768] * shape[1], [32767] * shape[1]]]).astype(np.int16)
     return audio((shape[0] + 150) / spec["rate"], 2, spec["rate"])[: shape[0] + 37]
 
 
@@ -398,7 +418,11 @@ def test_c_gives_the_bytes_of_the_twin(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", SMALL)
 def test_boards_give_the_bytes_of_the_twin(name: str, board: str, tmp_path: Path) -> None:
     need_tool(*BOARDS[board])
-    check_run(SMALL[name], tmp_path, board, 2, layers=False)
+    found = check_run(SMALL[name], tmp_path, board, 2, layers=False)
+    state = tinymill.compile(
+        tmp_path / "twice.tflite", target=board, frontend=tmp_path / "front.toml"
+    ).description["frontend"]["state_bytes"]
+    assert found.ram.static == 4 + state
 
 
 def test_floats_without_an_fpu(tmp_path: Path) -> None:
@@ -412,8 +436,8 @@ def test_the_front_ends_instructions_are_told(tmp_path: Path) -> None:
     found = check_run(SMALL["micro"], tmp_path, "mps2-an386", 1)
     layers = sum(layer.instructions for layer in found.layers)
     assert found.front_instructions > 10 * layers
-    assert found.front_instructions + layers <= found.instructions
-    assert found.front_instructions + layers > 0.99 * found.instructions
+    # the layers are counted in a build of their own
+    assert found.front_instructions + layers == pytest.approx(found.instructions, rel=0.01)
 
 
 # -- in front of models -------------------------------------------------------------------------
@@ -450,36 +474,46 @@ def test_a_wake_word_hears_a_wav(shared: Path, tmp_path: Path) -> None:
     assert np.array_equal(found.outputs[0], wanted.outputs[0])
 
 
-@pytest.mark.parametrize("stream", [False, True])
-def test_a_camera_comes_line_by_line(shared: Path, tmp_path: Path, stream: bool) -> None:
+def test_a_camera_comes_line_by_line(tmp_path: Path) -> None:
+    """With the input held whole and with --stream-input, where it never is."""
     need_tool("cc")
-    model = shared / "models" / PERSON
-    spec = {"kind": "image", "width": 160, "height": 120, "format": "rgb565"}
-    pixels = np.random.default_rng(0).integers(0, 1 << 16, (2, 120, 160), dtype=np.uint16)
-    frames = frames_for(model, spec, pixels)
+    model = convolution(tmp_path)
+    spec = {"kind": "image", "width": 60, "height": 45, "format": "rgb565"}
+    pixels = np.random.default_rng(0).integers(0, 1 << 16, (2, 45, 60), dtype=np.uint16)
     np.save(tmp_path / "a.npy", pixels)
-    found = tinymill.run(
-        model, frontend=toml(tmp_path, spec), input=tmp_path / "a.npy", stream_input=stream,
-        plan="min-ram" if stream else "min-time", layers=False,
-    )  # fmt: skip
-    wanted = tinymill.run(model, input=frames, layers=False)
-    assert found.frames == 2
-    assert np.array_equal(found.outputs[0], wanted.outputs[0])
+    wanted = tinymill.run(model, input=frames_for(model, spec, pixels), layers=False)
+    for stream in (False, True):
+        found = tinymill.run(
+            model, frontend=toml(tmp_path, spec), input=tmp_path / "a.npy", layers=False,
+            stream_input=stream, plan="min-ram" if stream else "min-time", sanitize=True,
+        )  # fmt: skip
+        assert found.frames == 2
+        assert np.array_equal(found.outputs[0], wanted.outputs[0])
+    plan = tinymill.compile(model, frontend="image", stream_input=True, plan="min-ram").plan
+    assert plan.arriving is not None
+    (scratch,) = [b for b in plan.buffers if b.name == FRONT_SCRATCH]
+    assert (scratch.first, scratch.last) == (-1, 0)
 
 
-def test_channels_first_models_get_their_pictures(shared: Path) -> None:
+def test_channels_first_models_get_their_pictures(tmp_path: Path) -> None:
     need_tool("cc")
-    model = shared / "models" / "imagenet" / "mcunet-5fps_int8_qdq.onnx"
-    spec = {"kind": "image", "mean": 127.5, "std": 127.5}
-    compiled = tinymill.compile(model)
-    (entry,) = compiled.description["inputs"]
-    assert entry["shape"] == [1, 3, 128, 128]
-    pixels = np.random.default_rng(0).integers(0, 256, (128, 128, 3), np.uint8)
-    frames = frames_for(model, spec, pixels)
-    wanted = tinymill.run(model, input=frames[0].transpose(0, 3, 1, 2), layers=False)
-    found = tinymill.compile(model, frontend="image")
-    assert found.description["frontend"]["input_shape"] == [1, 128, 128, 3]
-    assert wanted.outputs[0].shape == (1, 1000)
+    weights = np.random.default_rng(0).normal(size=(2, 3, 3, 3)).astype(np.float32)
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name, shape in (("x", (1, 3, 8, 10)), ("y", None))
+    ]
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["x", "w"], ["y"])], "g", ends[:1], ends[1:],
+        [numpy_helper.from_array(weights, "w")],
+    )  # fmt: skip
+    model = tmp_path / "conv.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), model)
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 10, 3), np.uint8)
+    spec = toml(tmp_path, {"kind": "image", "mean": [1, 2, 3], "std": [4, 5, 6]})
+    found = tinymill.run(model, frontend=spec, input=pixels, layers=False)
+    reals = ((pixels - np.array([1.0, 2, 3])) / np.array([4.0, 5, 6])).astype(np.float32)
+    wanted = tinymill.run(model, input=reals.transpose(2, 0, 1)[None], layers=False)
+    assert np.array_equal(found.outputs[0], wanted.outputs[0])
 
 
 def test_pictures_are_read_from_files(tmp_path: Path) -> None:
@@ -520,20 +554,6 @@ def test_a_budget_counts_the_state(shared: Path) -> None:
     assert compiled.plan.arena_bytes + 4 + state <= plain + 2048
 
 
-def test_the_context_is_as_large_as_is_told(tmp_path: Path) -> None:
-    need_tool("gcc")
-    for name, (spec, shape, dtype, scale, zero) in HOST.items():
-        model = twice(tmp_path, shape, dtype, scale, zero)
-        compiled = tinymill.compile(model, frontend=toml(tmp_path, spec), name="m")
-        state = compiled.description["frontend"]["state_bytes"]
-        folder = tmp_path / f"of {name}"
-        compiled.write(folder / "m")
-        body = f'printf("%d", (int)sizeof ((m_context *)0)->front - {state});'
-        (folder / "main.c").write_text(program((), body).replace("<stdint.h>", '"m/m.h"'))
-        found = build_and_run(folder, (), (folder / "main.c").read_text(), b"")
-        assert found == b"0", name
-
-
 PUSHES = """
   static int64_t arena[(M_ARENA_BYTES + 7) / 8];
   static int16_t block[M_FRONTEND_MOST + 1];
@@ -553,12 +573,13 @@ PUSHES = """
   for (int i = 0; i < 5; ++i) {
     if (m_frontend_push(&one, block, M_FRONTEND_MOST, &ran) != TM_OK) return 9;
   }
+  if (!feed_m(&one)) return 13;
   m_frontend_reset(&one);
   for (int i = 0;; ++i) {
     size_t n = fread(block, 2, (size_t)sizes[i % 8], stdin);
     if (n == 0) break;
     if (m_frontend_push(&one, block, (int32_t)n, &ran) != TM_OK) return 10;
-    if (ran) fwrite(m_output(&one, 0), 1, m_output_bytes(0), stdout);
+    if (ran && !tell_m(&one)) return 12;
     block[0] = (int16_t)~block[0];
     if (m_frontend_push(&two, block, (int32_t)n, &ran) != TM_OK) return 11;
   }
@@ -573,7 +594,7 @@ def test_pushes_of_any_size(tmp_path: Path, cc: str, cxx: str | None) -> None:
     tinymill.compile(model, frontend=toml(tmp_path, spec), output=tmp_path / "m", name="m")
     samples = audio(1.5, 8)
     found = build_and_run(
-        tmp_path, ("m",), program(("m",), PUSHES), samples.tobytes(), cc=cc, cxx=cxx,
+        tmp_path, ("m",), program(("m",), PUSHES), bytes(400) + samples.tobytes(), cc=cc, cxx=cxx,
         flags=SANITIZE if cxx is None else [],
     )  # fmt: skip
     kind = TensorType(shape, DType.INT8, Quant((float(np.float32(scale)),), (zero,)))
@@ -619,17 +640,11 @@ def test_wrong_parameters_are_named(
 ) -> None:
     spec, problem = WRONG[name]
     model = twice(tmp_path, (1, 3, 40))
-    path = tmp_path / "front.toml"
     if isinstance(spec, str):
+        path = tmp_path / "front.toml"
         path.write_bytes(spec.encode("utf-8", "surrogateescape"))
     else:
-        text = {True: "true"}
-        path.write_text(
-            "".join(
-                f"{k} = {text.get(v, repr(v)) if isinstance(v, bool) else repr(v)}\n"
-                for k, v in spec.items()
-            )
-        )
+        path = toml(tmp_path, spec)
     check_refused(["compile", str(model), "-o", str(tmp_path / "out"), "--frontend", str(path)],
                   problem, capsys)  # fmt: skip
     assert not (tmp_path / "out").exists()
