@@ -273,6 +273,16 @@ def test_integers_are_the_nearest(dtype: DType) -> None:
     assert np.array_equal(bound.frames(samples).ravel(), wanted.ravel())
 
 
+def test_the_step_of_tflite_micros_examples() -> None:
+    """(256 v + 333) / 666 - 128, by a step that the page of front ends names."""
+    quant = Quant((0.10171568393707275,), (-128,))
+    front = load({"kind": "micro", "step": 256 * quant.scale[0] / 666})
+    bound = front.bind(TensorType((1, 1960), DType.INT8, quant), at="x")
+    values = np.arange(1 << 16)
+    wanted = np.minimum((256 * values + 333) // 666 - 128, 127)
+    assert np.array_equal(bound.stores[0](values), wanted)
+
+
 # -- the C ------------------------------------------------------------------------------------
 
 
@@ -713,6 +723,7 @@ def test_data_that_is_none_is_refused(tmp_path: Path, capsys: pytest.CaptureFixt
         make(tmp_path / name)
         check_refused([*arguments, str(tmp_path / name)], problem, capsys)
     check_refused([*arguments, "pattern", "--mean", "1"], "the front end scales", capsys)
+    check_refused([*arguments, "pattern", "--cycles"], "cycles are estimated for a run", capsys)
 
 
 def test_a_folder_has_its_front_end(tmp_path: Path) -> None:

@@ -584,6 +584,11 @@ def _run_project(
     if description.get("frontend"):
         if (mean, std, resize) != (None, None, False):
             raise InvalidInput("the front end scales its pictures", hint="leave out --mean, --std")
+        if cycles:
+            raise InvalidInput(
+                "cycles are estimated for a run, not for the pushes of a front end",
+                hint="compile without --frontend",
+            )
         frames, count = sensor_data(sources, inputs, description["frontend"])
     else:
         frames, count = frames_of(sources, inputs, mean=mean, std=std, resize=resize)
