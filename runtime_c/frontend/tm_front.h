@@ -45,6 +45,9 @@ static inline tm_front_element tm_front_stored(const tm_front_store *store, int3
 
 /* The number of bits of x, 0 for 0. */
 static inline int32_t tm_front_bits(uint32_t x) {
+#if defined(__GNUC__)
+  return x == 0 ? 0 : 32 - __builtin_clz(x);
+#else
   int32_t bits = 0;
   for (int32_t step = 16; step > 0; step >>= 1) {
     if ((x >> step) != 0) {
@@ -53,6 +56,7 @@ static inline int32_t tm_front_bits(uint32_t x) {
     }
   }
   return bits + (int32_t)x;
+#endif
 }
 
 static inline int32_t tm_front_bits64(uint64_t x) {
@@ -75,6 +79,21 @@ static inline uint32_t tm_front_root(uint32_t x, uint32_t *rest) {
   }
   *rest = x;
   return root;
+}
+
+/* Where the next of n points stands when their numbers' digits are reversed: of base 1 << shift,
+ * the last one of base 2 where n is no power of that. */
+static inline int32_t tm_front_next_place(int32_t place, int32_t n, int32_t shift) {
+  while (n > 1) {
+    const int32_t bits = (n & ((1 << shift) - 1)) == 0 ? shift : 1;
+    const int32_t weight = n >> bits;
+    if (place < n - weight) {
+      return place + weight;
+    }
+    place -= n - weight;
+    n = weight;
+  }
+  return 0;
 }
 
 /* log2(1 + rest / 65536), 16 bits of fraction. `logs` holds log2(1 + f) - f for f in steps of

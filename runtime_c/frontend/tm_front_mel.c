@@ -16,13 +16,15 @@ static void tm_front_mel_transform(const tm_front_mel_params *p, int32_t *points
   const int32_t n = 1 << (p->order - 1);
   for (int32_t half = 1; half < n; half *= 2) {
     const int32_t step = n / half; /* of fft / (2 half) twiddles */
-    for (int32_t block = 0; block < n; block += 2 * half) {
-      for (int32_t k = 0; k < half; ++k) {
-        int32_t *a = points + 2 * (block + k);
+    for (int32_t k = 0; k < half; ++k) {
+      const int32_t *w = p->twiddles + 2 * k * step;
+      for (int32_t *a = points + 2 * k; a < points + 2 * n; a += 4 * half) {
         int32_t *b = a + 2 * half;
-        int32_t re;
-        int32_t im;
-        tm_front_mel_times(b[0], b[1], p->twiddles + 2 * k * step, &re, &im);
+        int32_t re = b[0];
+        int32_t im = b[1];
+        if (k != 0) { /* else times 1, exactly */
+          tm_front_mel_times(re, im, w, &re, &im);
+        }
         b[0] = a[0] - re;
         b[1] = a[1] - im;
         a[0] += re;
@@ -86,15 +88,13 @@ static void tm_front_mel(const tm_front_mel_params *p, const int16_t *samples, v
   const int32_t n = 1 << (p->order - 1);
   int32_t *const features = points + 2 * n + 2;
   const int32_t half = 1 << p->order;
+  int32_t place = 0;
   for (int32_t point = 0; point < n; ++point) {
-    int32_t place = 0;
-    for (int32_t bit = 0; bit < p->order - 1; ++bit) {
-      place = (place << 1) | ((point >> bit) & 1);
-    }
+    int32_t *at = points + 2 * place;
+    place = tm_front_next_place(place, n, 1);
     for (int32_t part = 0; part < 2; ++part) {
       const int32_t i = 2 * point + part;
-      points[2 * place + part] =
-          i < p->length ? ((int32_t)samples[i] * p->window[i] + half) >> (p->order + 1) : 0;
+      at[part] = i < p->length ? ((int32_t)samples[i] * p->window[i] + half) >> (p->order + 1) : 0;
     }
   }
   tm_front_mel_transform(p, points);

@@ -11,42 +11,58 @@ static inline int16_t tm_front_micro_divided(int16_t x, int32_t by) {
   return tm_front_micro_half((int32_t)x * (32767 / by));
 }
 
-/* Butterflies of `radix` points, m apart, over all n of them. The points are complex, times
- * 1 / radix. */
-static void tm_front_micro_stage(int16_t *points, const int16_t *twiddles, int32_t n, int32_t radix,
-                                 int32_t m) {
-  const int32_t step = n / (radix * m);
-  for (int32_t block = 0; block < n; block += radix * m) {
-    for (int32_t k = 0; k < m; ++k) {
-      int16_t *at = points + 2 * (block + k);
-      int16_t x[8];
-      for (int32_t q = 0; q < radix; ++q) {
-        const int16_t re = tm_front_micro_divided(at[2 * m * q], radix);
-        const int16_t im = tm_front_micro_divided(at[2 * m * q + 1], radix);
-        if (q == 0) {
-          x[0] = re;
-          x[1] = im;
-        } else {
-          const int16_t *w = twiddles + 2 * k * q * step;
-          x[2 * q] = tm_front_micro_half((int32_t)re * w[0] - (int32_t)im * w[1]);
-          x[2 * q + 1] = tm_front_micro_half((int32_t)re * w[1] + (int32_t)im * w[0]);
-        }
-      }
-      if (radix == 2) {
-        at[0] = (int16_t)(x[0] + x[2]);
-        at[1] = (int16_t)(x[1] + x[3]);
-        at[2 * m] = (int16_t)(x[0] - x[2]);
-        at[2 * m + 1] = (int16_t)(x[1] - x[3]);
-        continue;
-      }
-      const int16_t apart_re = (int16_t)(x[0] - x[4]);
-      const int16_t apart_im = (int16_t)(x[1] - x[5]);
-      const int16_t sum_re = (int16_t)(x[0] + x[4]);
-      const int16_t sum_im = (int16_t)(x[1] + x[5]);
-      const int16_t odd_re = (int16_t)(x[2] + x[6]);
-      const int16_t odd_im = (int16_t)(x[3] + x[7]);
-      const int16_t turn_re = (int16_t)(x[2] - x[6]);
-      const int16_t turn_im = (int16_t)(x[3] - x[7]);
+/* A point / radix, times the twiddle w. */
+static inline void tm_front_micro_term(const int16_t *at, int32_t radix, const int16_t *w,
+                                       int16_t *re, int16_t *im) {
+  const int32_t x = tm_front_micro_divided(at[0], radix);
+  const int32_t y = tm_front_micro_divided(at[1], radix);
+  *re = tm_front_micro_half(x * w[0] - y * w[1]);
+  *im = tm_front_micro_half(x * w[1] + y * w[0]);
+}
+
+/* Butterflies of two neighbours, over all n points. */
+static void tm_front_micro_twos(int16_t *points, const int16_t *twiddles, int32_t n) {
+  for (int16_t *at = points; at < points + 2 * n; at += 4) {
+    const int16_t a_re = tm_front_micro_divided(at[0], 2);
+    const int16_t a_im = tm_front_micro_divided(at[1], 2);
+    int16_t b_re;
+    int16_t b_im;
+    tm_front_micro_term(at + 2, 2, twiddles, &b_re, &b_im);
+    at[0] = (int16_t)(a_re + b_re);
+    at[1] = (int16_t)(a_im + b_im);
+    at[2] = (int16_t)(a_re - b_re);
+    at[3] = (int16_t)(a_im - b_im);
+  }
+}
+
+/* Butterflies of four points, m apart, over all n of them. */
+static void tm_front_micro_fours(int16_t *points, const int16_t *twiddles, int32_t n, int32_t m) {
+  const int32_t step = n / (4 * m);
+  for (int32_t k = 0; k < m; ++k) {
+    const int16_t *w1 = twiddles + 2 * k * step;
+    const int16_t *w2 = twiddles + 4 * k * step;
+    const int16_t *w3 = twiddles + 6 * k * step;
+    for (int16_t *at = points + 2 * k; at < points + 2 * n; at += 8 * m) {
+      const int16_t a_re = tm_front_micro_divided(at[0], 4);
+      const int16_t a_im = tm_front_micro_divided(at[1], 4);
+      int16_t b_re;
+      int16_t b_im;
+      int16_t c_re;
+      int16_t c_im;
+      int16_t d_re;
+      int16_t d_im;
+      tm_front_micro_term(at + 2 * m, 4, w1, &b_re, &b_im);
+      tm_front_micro_term(at + 4 * m, 4, w2, &c_re, &c_im);
+      tm_front_micro_term(at + 6 * m, 4, w3, &d_re, &d_im);
+      /* each sum has 16 bits, and what is beyond them is lost */
+      const int16_t apart_re = (int16_t)(a_re - c_re);
+      const int16_t apart_im = (int16_t)(a_im - c_im);
+      const int16_t sum_re = (int16_t)(a_re + c_re);
+      const int16_t sum_im = (int16_t)(a_im + c_im);
+      const int16_t odd_re = (int16_t)(b_re + d_re);
+      const int16_t odd_im = (int16_t)(b_im + d_im);
+      const int16_t turn_re = (int16_t)(b_re - d_re);
+      const int16_t turn_im = (int16_t)(b_im - d_im);
       at[0] = (int16_t)(sum_re + odd_re);
       at[1] = (int16_t)(sum_im + odd_im);
       at[2 * m] = (int16_t)(apart_re + turn_im);
@@ -59,26 +75,15 @@ static void tm_front_micro_stage(int16_t *points, const int16_t *twiddles, int32
   }
 }
 
-/* Where point `index` of n stands before the stages: its digits to base 4 (the last one to base
- * 2 where n is no power of 4) in reverse. */
-static int32_t tm_front_micro_place(int32_t index, int32_t n) {
-  int32_t place = 0;
-  while (n > 1) {
-    const int32_t shift = (n & 3) == 0 ? 2 : 1;
-    n >>= shift;
-    place += (index & ((1 << shift) - 1)) * n;
-    index >>= shift;
-  }
-  return place;
-}
-
 /* The windowed samples in the FFT's order, shifted up to 15 bits; gives the shift. */
 static int32_t tm_front_micro_window(const tm_front_micro_params *p, const int16_t *samples,
                                      int16_t *points) {
   const int32_t n = p->fft / 2;
   int32_t most = 0;
+  int32_t place = 0;
   for (int32_t point = 0; point < n; ++point) {
-    int16_t *at = points + 2 * tm_front_micro_place(point, n);
+    int16_t *at = points + 2 * place;
+    place = tm_front_next_place(place, n, 2);
     for (int32_t part = 0; part < 2; ++part) {
       const int32_t i = 2 * point + part;
       int16_t value = 0;
@@ -201,11 +206,13 @@ static void tm_front_micro(const tm_front_micro_params *p, const int16_t *sample
   int16_t *const points = (int16_t *)scratch;
   const int32_t n = p->fft / 2;
   const int32_t shift = tm_front_micro_window(p, samples, points);
-  for (int32_t m = 1; m < n;) {
-    /* the innermost stage has the radix that is left over */
-    const int32_t radix = m == 1 && (tm_front_bits((uint32_t)n) & 1) == 0 ? 2 : 4;
-    tm_front_micro_stage(points, p->twiddles, n, radix, m);
-    m *= radix;
+  int32_t m = 1;
+  if ((tm_front_bits((uint32_t)n) & 1) == 0) {
+    tm_front_micro_twos(points, p->twiddles, n);
+    m = 2;
+  }
+  for (; m < n; m *= 4) {
+    tm_front_micro_fours(points, p->twiddles, n, m);
   }
   tm_front_micro_split(points, p->split, n);
   const int16_t *bin = points + 2 * p->first;
