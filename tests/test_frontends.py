@@ -390,7 +390,7 @@ def data_for(bound: Bound, count: int) -> np.ndarray:
     """Data for ``count`` inferences and a bit more."""
     spec = bound.front.options()
     if spec["kind"] == "image":
-        shape = (count, *bound.example().shape[1:])
+        shape = (count, *bound.needed[1:])
         limit = np.iinfo(bound.example().dtype).max
         return np.random.default_rng(1).integers(0, limit + 1, shape).astype(bound.example().dtype)
     rows = bound.rows + (count - 1) * bound.stride
@@ -560,6 +560,9 @@ def test_a_budget_counts_the_state(shared: Path) -> None:
     with pytest.raises(OutOfMemory):
         tinymill.compile(model, ram=plain, frontend="mfcc")
     compiled = tinymill.compile(model, ram=plain + 2048, frontend="mfcc")
+    with pytest.raises(OutOfMemory) as error:
+        tinymill.compile(model, ram=1000, frontend="mfcc")
+    assert "--stream-input" not in str(error.value)
     state = compiled.description["frontend"]["state_bytes"]
     assert compiled.plan.arena_bytes + 4 + state <= plain + 2048
 
@@ -630,6 +633,12 @@ WRONG: dict[str, tuple[dict[str, Any] | str, str]] = {
     "a short FFT": ({"kind": "mfcc", "fft_size": 256}, "fft_size is 256"),
     "a band beyond half the rate": ({"kind": "mfcc", "high_hz": 9000.0}, "high_hz 9000"),
     "a filterbank beyond the FFT": ({"kind": "micro", "high_hz": 8000.0}, "last bins"),
+    "a band between bins": ({"kind": "log-mel", "low_hz": 40.0, "high_hz": 42.0}, "no bin"),
+    "micro's band between bins": (
+        {"kind": "micro", "low_hz": 40.0, "high_hz": 42.0, "channels": 1},
+        "no bin",
+    ),
+    "a band of nothing": ({"kind": "mfcc", "low_hz": 40.0, "high_hz": 40.5}, "no band"),
     "more coefficients than channels": ({"kind": "mfcc", "cepstral": 41}, "cepstral is 41"),
     "a window by another name": ({"kind": "mfcc", "window": "kaiser"}, "window is 'kaiser'"),
     "a std of 0": ({"kind": "log-mel", "std": 0.0}, "std is 0"),

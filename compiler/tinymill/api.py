@@ -28,7 +28,7 @@ from .errors import (
     UnsupportedOp,
 )
 from .fit import check_arena, plan_by, plan_within
-from .frontends import Bound, load, read_model
+from .frontends import Bound, FrontEnd, load, read_model
 from .ir import DType, Graph, Node, Port
 from .ops.quantization import Quantize
 from .passes import pipeline, run_passes
@@ -282,6 +282,7 @@ def compile(
         stream_input=stream_input, fast_ram=fast_ram,
         front_scratch=0 if front is None else front.scratch_bytes,
     )  # fmt: skip
+    planner.may_stream = front is None or _streams(front.front)
     prefix = c_name(name or source.stem)
 
     def facts_for(plan: Plan) -> ModelFacts:
@@ -329,7 +330,7 @@ def _front_of(graph: Graph, spec: str | Path, stream_input: bool) -> Bound:
     front = load(spec)
     if len(graph.inputs) != 1:
         raise InvalidInput(f"a front end for a model of {len(graph.inputs)} inputs", at=str(spec))
-    if stream_input and front.kind != "image":
+    if stream_input and not _streams(front):
         raise InvalidInput(
             f"{front.kind} gives windows that overlap, no rows of an input that comes in rows",
             at=str(spec), hint="leave out --stream-input",
@@ -338,6 +339,11 @@ def _front_of(graph: Graph, spec: str | Path, stream_input: bool) -> Bound:
     kind = graph.type(port.value)
     name = f"input '{port.name}'"
     return front.bind(kind, at=name)
+
+
+def _streams(front: FrontEnd) -> bool:
+    """Whether a front end gives the rows of an input one by one, each once."""
+    return front.kind == "image"
 
 
 def _front_entry(front: Bound) -> dict[str, Any]:

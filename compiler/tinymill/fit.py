@@ -96,7 +96,7 @@ def peak_of(plan: Plan) -> str | None:
 
 def _remedy(planner: Planner, arena: int) -> str:
     """What to change so that the arena gets within ``arena`` bytes, the cheapest first."""
-    if planner.streamed is None:
+    if planner.streamed is None and planner.may_stream:
         try:
             streaming = planner.streaming()
         except UnsupportedOp:

@@ -182,11 +182,8 @@ def sensor_data(
     except InvalidInput as error:
         raise InvalidInput(error.problem, at=_label(source), hint=error.hint) from error
     if count == 0:
-        unit = "x".join(map(str, front.example().shape))
-        raise InvalidInput(
-            f"too short for an inference: of {'x'.join(map(str, data.shape))}, {unit} are needed",
-            at=_label(source),
-        )
+        there, needed = ("x".join(map(str, shape)) for shape in (data.shape, front.needed))
+        raise InvalidInput(f"too short for an inference: {there} of {needed}", at=_label(source))
     return raw, count
 
 

@@ -9,7 +9,7 @@ from ..errors import InvalidModel
 from ..ir import Graph
 from .limits import MAX_FILE
 from .onnx import read_onnx
-from .sensors import Bound, load
+from .sensors import Bound, FrontEnd, load
 from .tflite import read_tflite
 
 
@@ -51,4 +51,4 @@ def _at(path: str, read) -> Graph:
         raise
 
 
-__all__ = ["Bound", "load", "read_model"]
+__all__ = ["Bound", "FrontEnd", "load", "read_model"]

@@ -87,6 +87,8 @@ class Planner:
         self.front_scratch = front_scratch
         self.slow_ram: int | None = None
         """Bytes of the second memory, where they are known."""
+        self.may_stream = True
+        """Whether the input could come row by row as far as what is before the model goes."""
         self.optimize: Optimize = optimize
         self.workshop = Workshop(graph, features, optimize)
         streamed = _streamed(graph, self.workshop) if stream_input else None

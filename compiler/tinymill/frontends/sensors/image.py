@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import isfinite
+from math import isfinite, prod
 from typing import Any, ClassVar
 
 import numpy as np
@@ -238,9 +238,12 @@ class BoundPicture(Bound):
             data = data.astype(">u2" if self.front.format == "rgb565-be" else "<u2")
         return np.ascontiguousarray(data).tobytes()
 
+    @property
+    def needed(self) -> tuple[int, ...]:
+        return self.front.shape(1)
+
     def example(self) -> np.ndarray:
-        shape = self.front.shape(1)
-        return pattern(int(np.prod(shape))).astype(self.front.dtype).reshape(shape)
+        return pattern(prod(self.needed)).astype(self.front.dtype).reshape(self.needed)
 
     # -- the C ----------------------------------------------------------------------------
 

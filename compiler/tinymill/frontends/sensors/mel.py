@@ -67,6 +67,8 @@ class LogMel(AudioSource):
         self.one_of("log", tuple(LOGS), at)
         self.check_band(self.low_hz, self.top_hz, at)
         self.within("floor", 0.0, 1e18, at)
+        if not sum(self.filterbank[1]):
+            raise InvalidInput("no bin of the FFT lies in a band", at=at)
         if self.floor_units >= 1 << 61:
             raise InvalidInput(f"floor is {self.floor}, more than any band's energy", at=at)
 

@@ -67,6 +67,8 @@ class Micro(AudioSource):
             raise InvalidInput(f"smoothing_bits below {self.correction}", at=at)
         _, starts, widths, _, _ = self.filterbank
         ends = [a + b for a, b in zip(starts, widths, strict=True)]
+        if not sum(widths):
+            raise InvalidInput("no bin of the FFT lies in a band", at=at)
         if max(ends) > self.fft // 2:
             raise InvalidInput("high_hz reaches the last bins of the FFT", at=at)
 

@@ -82,6 +82,11 @@ class Bound(ABC):
     def raw(self, data: np.ndarray) -> bytes:
         """``data`` as the bytes that the C takes. Raises ``InvalidInput`` for other data."""
 
+    @property
+    @abstractmethod
+    def needed(self) -> tuple[int, ...]:
+        """The shape of data that completes one input."""
+
     @abstractmethod
     def example(self) -> np.ndarray:
         """Data that completes one input, by the benchmark's generator."""
@@ -225,9 +230,12 @@ class BoundRows(Bound):
         self.front.rows(data)
         return np.ascontiguousarray(data, "<i2").tobytes()
 
+    @property
+    def needed(self) -> tuple[int, ...]:
+        return self.front.need(self.rows)
+
     def example(self) -> np.ndarray:
-        shape = self.front.need(self.rows)
-        return pattern(prod(shape)).view(np.int16).reshape(shape)
+        return pattern(prod(self.needed)).view(np.int16).reshape(self.needed)
 
     @property
     def source(self) -> str:
@@ -289,7 +297,9 @@ class AudioSource(RowSource):
             )
 
     def check_band(self, low: float, high: float, at: str) -> None:
-        if not (isfinite(low) and isfinite(high) and 0 <= low < high <= self.rate / 2):
+        if not (
+            isfinite(low) and isfinite(high) and 0 <= low <= high - 1 and high <= self.rate / 2
+        ):
             raise InvalidInput(
                 f"low_hz {low:g} and high_hz {high:g} are no band up to {self.rate / 2:g} Hz", at=at
             )
