@@ -168,6 +168,16 @@ StepOption = Annotated[
     ),
 ]
 
+FrontOption = Annotated[
+    str | None,
+    typer.Option(
+        "--frontend",
+        help="what stands between sensor and model: micro, mfcc, log-mel, image, motion, or "
+        "FILE.toml with kind and parameters",
+        show_default=False,
+    ),
+]
+
 
 @app.command()
 def inspect(model: Model, shape: Shape = None, as_json: Json = False) -> None:
@@ -211,6 +221,7 @@ def compile_command(
     keep_inputs: Keep = False,
     stream_input: Stream = False,
     step: StepOption = None,
+    frontend: FrontOption = None,
     name: Annotated[
         str | None, typer.Option("--name", help="prefix of all C names [default: the file's name]")
     ] = None,
@@ -227,7 +238,8 @@ def compile_command(
         optimize=optimize.value, plan=plan, ram=ram, fast_ram=fast_ram,
         weights="flash" if weights is None else weights.value,
         shapes=_shapes(shape), keep_inputs=keep_inputs,
-        stream_input=stream_input, step=step, name=name, dump_passes=dump_passes,
+        stream_input=stream_input, step=step, frontend=frontend, name=name,
+        dump_passes=dump_passes,
     )  # fmt: skip
     found = compiled.forecast()
     if as_json:
@@ -318,7 +330,8 @@ def run_command(
             "--input",
             "-i",
             help="FILE.npy or .npz, an image, a folder of them, or pattern (the benchmark input); "
-            "once for each input of the model. One more leading axis is a sequence of frames",
+            "once for each input of the model. One more leading axis is a sequence of frames. "
+            "With a front end: a .wav, samples or pixels as .npy, an image",
             show_default=False,
         ),
     ],
@@ -340,6 +353,7 @@ def run_command(
     keep_inputs: Keep = False,
     stream_input: Stream = False,
     step: StepOption = None,
+    frontend: FrontOption = None,
     labels: Annotated[
         Path | None, typer.Option("--labels", help="a name for each class, one a line")
     ] = None,
@@ -376,7 +390,8 @@ def run_command(
             plan=plan, ram=ram, fast_ram=fast_ram,
             weights=None if weights is None else weights.value,
             shapes=_shapes(shape), keep_inputs=keep_inputs,
-            stream_input=stream_input, step=step, layers=layers, cycles=cycles, cc=cc,
+            stream_input=stream_input, step=step, frontend=frontend, layers=layers,
+            cycles=cycles, cc=cc,
             sanitize=sanitize, mean=mean, std=std, resize=resize, timeout=timeout,
         )  # fmt: skip
     if output is not None:
@@ -812,6 +827,7 @@ def _run_json(result: RunResult) -> dict[str, Any]:
         "frames": result.frames,
         "output_crc32": result.output_crc32,
         "instructions": result.instructions,
+        "front_instructions": result.front_instructions,
         **estimate,
         "ram": {
             "arena": result.ram.arena,
@@ -883,6 +899,10 @@ def _show_compiled(compiled: Compiled, found: Forecast | None, folder: Path) -> 
     weights = compiled.description["weights_bytes"]
     out.print(f"arena    {plan.arena_bytes:>10,} bytes of RAM ({gap})")
     out.print(f"state    {plan.state_bytes:>10,} bytes of RAM kept between runs")
+    front = compiled.description["frontend"]
+    if front is not None:
+        kind, kept = front["spec"]["kind"], front["state_bytes"]
+        out.print(f"frontend {kept:>10,} bytes of RAM kept between pushes ({kind})")
     if found is not None and found.stack is not None:
         out.print(f"stack    {found.stack:>10,} bytes of RAM at most, library calls not counted")
     widened = compiled.description["widened_bytes"]
@@ -1073,10 +1093,14 @@ def _show_front(front: Sequence[Plan]) -> None:
 
 def _show_run(result: RunResult, labels: Sequence[str] | None) -> None:
     if any(layer.instructions is not None for layer in result.layers):
-        total = sum(layer.instructions or 0 for layer in result.layers) or 1
+        front = result.front_instructions
+        total = sum(layer.instructions or 0 for layer in result.layers) + (front or 0) or 1
         estimated = any(layer.cycles_estimate is not None for layer in result.layers)
         more = (">cycles (estimate)",) if estimated else ()
         table = _table(">#", "layer", "op", ">instructions", ">share", *more)
+        if front is not None:
+            # up to the first run, all of its input
+            table.add_row("", "the front end", "", f"{front:,}", f"{front / total:.1%}", *more[1:])
         for index, layer in enumerate(result.layers):
             count = layer.instructions or 0
             cells = (f"{layer.cycles_estimate or 0:,}",) if estimated else ()
