@@ -14,9 +14,11 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from .api import (
         Compiled,
+        Exported,
         Inspection,
         RunResult,
         compile,
+        export_model,
         front,
         inspect,
         plan_model,
@@ -44,6 +46,7 @@ __all__ = [
     "BoardError",
     "CompileError",
     "Compiled",
+    "Exported",
     "Inspection",
     "InvalidInput",
     "InvalidModel",
@@ -54,6 +57,7 @@ __all__ = [
     "ToolMissing",
     "UnsupportedOp",
     "compile",
+    "export_model",
     "front",
     "inspect",
     "plan_model",

@@ -363,6 +363,82 @@ def run_command(
         _show_run(result, names)
 
 
+@app.command("export")
+def export_command(
+    model: Annotated[
+        Path,
+        typer.Argument(help="a model file, or a folder that compile wrote", show_default=False),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="folder for the project", show_default=False)
+    ],
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            "-f",
+            help="cmake, make, arduino, platformio, zephyr, esp-idf, cmsis-pack or micropython",
+            show_default=False,
+        ),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            "--target",
+            "--board",
+            help="a board with the core that kernels are chosen for [default: host: plain C for "
+            "any core, or the folder's]",
+        ),
+    ] = None,
+    io: RunIo = None,
+    requant: RunRequant = None,
+    optimize: RunOptimize = None,
+    plan: RunGoal = None,
+    ram: Ram = None,
+    fast_ram: FastRam = None,
+    weights: WeightsOption = None,
+    shape: Shape = None,
+    keep_inputs: Keep = False,
+    stream_input: Stream = False,
+    name: Annotated[
+        str | None, typer.Option("--name", help="prefix of all C names [default: the file's name]")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a model as a project or component of another build system, with an example."""
+    from . import api  # noqa: PLC0415
+    from .export import FORMATS, check_format  # noqa: PLC0415
+
+    exported = api.export_model(
+        model, format=check_format(form), output=output, target=target,
+        io=None if io is None else io.value,
+        requant=None if requant is None else requant.value,
+        optimize=None if optimize is None else optimize.value,
+        plan=plan, ram=ram, fast_ram=fast_ram,
+        weights=None if weights is None else weights.value,
+        shapes=_shapes(shape), keep_inputs=keep_inputs, stream_input=stream_input, name=name,
+    )  # fmt: skip
+    found = exported.description
+    if as_json:
+        _print_json(
+            {
+                "model": exported.name,
+                "format": exported.format,
+                "target": exported.board.name,
+                "output": str(output),
+                "arena": found["arena"]["bytes"],
+                "weights_bytes": found["weights_bytes"],
+                "files": list(exported.files),
+            }
+        )
+        return
+    for path in exported.files:
+        out.print(path)
+    where = one_line(str(output), 4096)
+    title = FORMATS[exported.format].title
+    out.print(f"written to {where} for {exported.board.name}: {title}; README.md has the next step")
+
+
 @app.command()
 def boards(as_json: Json = False) -> None:
     """List the targets."""
