@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import logging
 import os
 import signal
 import sys
@@ -38,6 +39,8 @@ app = typer.Typer(
 )
 say = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+UsageError = typer.BadParameter.__bases__[0]
+"""click's, or that of the copy of click that newer typers bring."""
 USER_ERROR = 2
 INTERRUPTED = 130
 TERMINATED = 143
@@ -486,11 +489,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     _prepare()
     try:
         try:
-            app(args=None if arguments is None else list(arguments), standalone_mode=True)
+            code = app(args=None if arguments is None else list(arguments), standalone_mode=False)
         finally:
             # here, for at exit it could only be reported as an ignored exception
             if sys.stdout is not None:
                 sys.stdout.flush()
+        sys.exit(code or 0)
+    except UsageError as error:
+        _fail_usage(error)
     except TinymillError as error:
         _fail(error)
     except BrokenPipeError:
@@ -514,6 +520,7 @@ def _prepare() -> None:
     """Makes the process one that cleans up, says one line and chokes on no name."""
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # what libraries say to programmers
+        logging.getLogger("matplotlib").setLevel(logging.ERROR)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -525,6 +532,18 @@ def _prepare() -> None:
 def _terminated(*_: object) -> NoReturn:
     """On SIGTERM and SIGHUP: leave through every ``with``, so that nothing half-written stays."""
     sys.exit(TERMINATED)
+
+
+def _fail_usage(error: Any) -> NoReturn:
+    """One line for arguments that no command takes; the whole help where there were none."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        sys.exit(USER_ERROR)
+    context = error.ctx
+    hint = None if context is None else f"{context.command_path} --help explains"
+    # without the words that the check of a choice puts before its own
+    problem = error.format_message().replace("Value error, ", "")
+    _fail(TinymillError(problem.rstrip("."), hint=hint))
 
 
 def _fail(error: TinymillError) -> NoReturn:

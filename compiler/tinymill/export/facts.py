@@ -108,6 +108,8 @@ def facts_of(model: Exportable, form: str) -> ExportFacts:
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         problem = f"its plan.json is not whole ({type(error).__name__}: {error})"
         raise InvalidModel(problem, at=model.name, hint="compile it again") from None
+    if not outputs:
+        raise InvalidModel("has no outputs", at=model.name, hint="compile it again")
     return ExportFacts(
         model.name, model.name.upper(), source, form,
         _board(model.board, arena_bytes, slow, weights), ALIGN,
