@@ -39,7 +39,7 @@ app = typer.Typer(
 )
 say = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
-UsageError = typer.BadParameter.__bases__[0]
+UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 """click's, or that of the copy of click that newer typers bring."""
 USER_ERROR = 2
 INTERRUPTED = 130
