@@ -99,8 +99,8 @@ def failures() -> str:
         "# Errors", "",
         "Whatever a file, an argument or the machine can cause is a `tinymill.TinymillError`: on "
         "the command line one line on standard error, `tinymill: PLACE: PROBLEM (HINT)`, and exit "
-        "code 2. What lay in the output's place stays whole. Ctrl-C ends with code 130, SIGTERM with "
-        "143. Anything else, an `AssertionError` above all, is a bug of tinymill.", "",
+        "code 2. What lay in the output's place stays whole. Ctrl-C ends with code 130, SIGTERM "
+        "with 143. Anything else, an `AssertionError` above all, is a bug of tinymill.", "",
         "| type | is a | when |", "|---|---|---|",
     ]  # fmt: skip
     for name, kind in vars(errors).items():

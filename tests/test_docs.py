@@ -2,8 +2,8 @@
 
 In a page, ``<!-- run -->`` stands before a block of sh or python that runs as it stands in the
 folder of the example; ``run: TOOL ...`` names programs it needs (``python:NAME``: a package),
-``; fails`` says that it ends with exit code 2. ``<!-- output -->`` stands before lines of which each
-appears in its output, in order. ``<!-- file: NAME -->`` stands before a block that is a file.
+``; fails`` says that it ends with exit code 2. ``<!-- output -->`` stands before lines that
+appear in its output, in this order. ``<!-- file: NAME -->`` stands before a block that is a file.
 """
 
 from __future__ import annotations
