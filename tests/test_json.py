@@ -21,7 +21,7 @@ LINES = {
     "inspect": ("inspect MODEL", "inspect small.onnx"),
     "compile": ("compile MODEL -o out --target mps2-an386", "compile small.onnx -o out --io float"),
     "plan": ("plan MODEL", "plan small.onnx --plan min-time --picture plan.svg"),
-    "plan-pareto": ("plan MODEL --pareto",),
+    "plan-pareto": ("plan small.onnx --pareto",),
     "run": ("run small.onnx -i pattern", "run small.onnx -i pattern --no-layers --sanitize",
             "run small.onnx -i pattern --target mps2-an386 --cycles"),
     "export": ("export small.onnx -o out --format make",),
