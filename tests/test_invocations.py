@@ -152,6 +152,7 @@ def table() -> Iterator[str]:
         "export full -o new --format cmake", "export project -o new --format cmake --io float",
         "export project -o new --format cmake --name other", "export project -o full --format make",
         "export project -o new --format make --target mps2-an386",
+        "export project -o project --format make", "export project -o folder/../project -f make",
         "export large.onnx -o new --format arduino --target tiny.toml",
         "compile large.onnx -o new --target tiny.toml --json",
     )  # fmt: skip

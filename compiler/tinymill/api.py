@@ -530,6 +530,8 @@ def export_model(
     path = Path(model)
     if path.is_dir():
         description = read_plan(path)
+        if output is not None and Path(output).resolve() == path.resolve():
+            raise InvalidInput("is what is exported", at=str(output), hint="choose another output")
         board = _board_of(target, description, path)
         _check_options(
             description, path, io=io, requant=requant, optimize=optimize,
