@@ -38,6 +38,7 @@ from .errors import (
     ToolMissing,
     UnsupportedOp,
 )
+from .export import check_format, export_files, exportable_of, read_exportable
 from .fit import check_arena, plan_by, planned_by, planned_within
 from .frontends import Bound, FrontEnd, read_model
 from .frontends import load as load_front
@@ -674,6 +675,82 @@ def run(
             folder, compiled.description, compiled.board, sources, layers=layers, cycles=cycles,
             cc=cc, sanitize=sanitize, mean=mean, std=std, resize=resize, timeout=timeout,
         )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A model as a project of another build system: its files (relative path -> text)."""
+
+    name: str
+    format: str
+    board: Board
+    files: Mapping[str, str]
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """The content of plan.json."""
+        return json.loads(self.files[PLAN])
+
+    def write(self, folder: str | Path) -> None:
+        """Writes the project, whole or not at all."""
+        write_project(self.files, Path(folder))
+
+
+def export_model(
+    model: str | Path,
+    *,
+    format: str,
+    output: str | Path | None = None,
+    target: str | Path | Board | None = None,
+    io: Io | None = None,
+    requant: Requant | None = None,
+    optimize: Optimize | None = None,
+    plan: str | Path | None = None,
+    ram: int | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    keep_inputs: bool = False,
+    stream_input: bool = False,
+    fast_ram: int | None = None,
+    weights: Weights | None = None,
+    name: str | None = None,
+) -> Exported:
+    """The model (compiled unless it is a project folder) in the shape of another build system.
+
+    ``format`` is one of ``tinymill.export.FORMATS``: "cmake", "make", "arduino", "platformio",
+    "zephyr", "esp-idf", "cmsis-pack", "micropython". The other options are those of ``compile``;
+    a project folder has its own, and others are refused. Raises what ``compile`` raises.
+    """
+    check_format(format)
+    path = Path(model)
+    if path.is_dir():
+        description = read_plan(path)
+        if output is not None and Path(output).resolve() == path.resolve():
+            raise InvalidInput("is what is exported", at=str(output), hint="choose another output")
+        board = _board_of(target, description, path)
+        _check_options(
+            description, path, io=io, requant=requant, optimize=optimize,
+            plan=None if plan is None else str(plan), ram=ram,
+            keep_inputs=keep_inputs or None, stream_input=stream_input or None,
+            fast_ram=fast_ram, weights=weights, model=None if name is None else c_name(name),
+        )  # fmt: skip
+        if shapes:
+            raise InvalidInput("was compiled with its shapes", at=str(path))
+        board = _tuned(board, description.get("optimize", "time"))
+        found = read_exportable(path, board, description)
+    else:
+        compiled = compile(
+            path, target="host" if target is None else target, io=io or "quantized",
+            requant=requant or "exact", optimize=optimize or "time", plan=plan or "min-time",
+            ram=ram, shapes=shapes, keep_inputs=keep_inputs, stream_input=stream_input,
+            fast_ram=fast_ram, weights=weights or "flash", name=name,
+        )  # fmt: skip
+        found = exportable_of(
+            compiled.name, compiled.board, compiled.files, compiled.description
+        )  # fmt: skip
+    exported = Exported(found.name, format, found.board, export_files(found, format))
+    if output is not None:
+        exported.write(output)
+    return exported
 
 
 def _check_options(description: Mapping[str, Any], folder: Path, **wanted: Any) -> None:

@@ -50,6 +50,8 @@ app = typer.Typer(
 say = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 DIFFERS = 1
+UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+"""click's, or that of the copy of click that newer typers bring."""
 USER_ERROR = 2
 INTERRUPTED = 130
 TERMINATED = 143
@@ -654,6 +656,82 @@ def flash_command(
         out.print(f"written to {plan.board}, {checked}")
 
 
+@app.command("export")
+def export_command(
+    model: Annotated[
+        Path,
+        typer.Argument(help="a model file, or a folder that compile wrote", show_default=False),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="folder for the project", show_default=False)
+    ],
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            "-f",
+            help="cmake, make, arduino, platformio, zephyr, esp-idf, cmsis-pack or micropython",
+            show_default=False,
+        ),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            "--target",
+            "--board",
+            help="a board with the core that kernels are chosen for [default: host: plain C for "
+            "any core, or the folder's]",
+        ),
+    ] = None,
+    io: RunIo = None,
+    requant: RunRequant = None,
+    optimize: RunOptimize = None,
+    plan: RunGoal = None,
+    ram: Ram = None,
+    fast_ram: FastRam = None,
+    weights: WeightsOption = None,
+    shape: Shape = None,
+    keep_inputs: Keep = False,
+    stream_input: Stream = False,
+    name: Annotated[
+        str | None, typer.Option("--name", help="prefix of all C names [default: the file's name]")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a model as a project or component of another build system, with an example."""
+    from . import api  # noqa: PLC0415
+    from .export import FORMATS, check_format  # noqa: PLC0415
+
+    exported = api.export_model(
+        model, format=check_format(form), output=output, target=target,
+        io=None if io is None else io.value,
+        requant=None if requant is None else requant.value,
+        optimize=None if optimize is None else optimize.value,
+        plan=plan, ram=ram, fast_ram=fast_ram,
+        weights=None if weights is None else weights.value,
+        shapes=_shapes(shape), keep_inputs=keep_inputs, stream_input=stream_input, name=name,
+    )  # fmt: skip
+    found = exported.description
+    if as_json:
+        _print_json(
+            {
+                "model": exported.name,
+                "format": exported.format,
+                "target": exported.board.name,
+                "output": str(output),
+                "arena": found["arena"]["bytes"],
+                "weights_bytes": found["weights_bytes"],
+                "files": list(exported.files),
+            }
+        )
+        return
+    for path in exported.files:
+        out.print(path)
+    where = one_line(str(output), 4096)
+    title = FORMATS[exported.format].title
+    out.print(f"written to {where} for {exported.board.name}: {title}; README.md has the next step")
+
+
 @app.command()
 def boards(as_json: Json = False) -> None:
     """List the targets."""
@@ -732,11 +810,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     _prepare()
     try:
         try:
-            app(args=None if arguments is None else list(arguments), standalone_mode=True)
+            code = app(args=None if arguments is None else list(arguments), standalone_mode=False)
         finally:
             # here, for at exit it could only be reported as an ignored exception
             if sys.stdout is not None:
                 sys.stdout.flush()
+        sys.exit(code or 0)
+    except UsageError as error:
+        _fail_usage(error)
     except TinymillError as error:
         _fail(error)
     except BrokenPipeError:
@@ -760,6 +841,7 @@ def _prepare() -> None:
     """Makes the process one that cleans up, says one line and chokes on no name."""
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # what libraries say to programmers
+        logging.getLogger("matplotlib").setLevel(logging.ERROR)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -771,6 +853,18 @@ def _prepare() -> None:
 def _terminated(*_: object) -> NoReturn:
     """On SIGTERM and SIGHUP: leave through every ``with``, so that nothing half-written stays."""
     sys.exit(TERMINATED)
+
+
+def _fail_usage(error: Any) -> NoReturn:
+    """One line for arguments that no command takes; the whole help where there were none."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        sys.exit(USER_ERROR)
+    context = error.ctx
+    hint = None if context is None else f"{context.command_path} --help explains"
+    # without the words that the check of a choice puts before its own
+    problem = error.format_message().replace("Value error, ", "")
+    _fail(TinymillError(problem.rstrip("."), hint=hint))
 
 
 def _fail(error: TinymillError) -> NoReturn:

@@ -88,22 +88,16 @@ def target_files(
         scale_shift=timer.instructions_per_tick[1].bit_length() - 1 if timer else 0,
     )
     if facts.script is not None:
-        arena = _region(board.ram, arena_bytes, RAM_ALLOWANCE)
-        if slow_bytes:
-            arena = board.ram[0]
-        others = tuple(region for region in board.ram if region is not arena) or board.ram
         files[facts.script] = _render(
             "link.ld.j2",
             board=board,
             model=model,
-            code=board.flash[0].name,
             data_origin=board.flash[0].data_address,
             boot=boot_parts(board),
             constants=CONSTANTS,
-            weights=_region(board.flash, weights_bytes, CODE_ALLOWANCE).name,
-            ram=board.ram[0].name,
-            arena=arena.name,
-            slow=_region(others, slow_bytes, 0).name,
+            **regions_for(
+                board, arena_bytes=arena_bytes, slow_bytes=slow_bytes, weights_bytes=weights_bytes
+            ),
             stack_least=STACK_LEAST + HARNESS_STACK,
             harness_stack=HARNESS_STACK,
         )
@@ -148,6 +142,21 @@ def boot_parts(board: Board) -> tuple[BootPart, ...]:
         section = "" if block.source is None else f".tm_boot.{block.name}"
         parts.append(BootPart(block.offset, f"tm_link_block_{block.name}", words, section))
     return tuple(sorted(parts, key=lambda part: part.offset))
+
+
+def regions_for(
+    board: Board, *, arena_bytes: int, slow_bytes: int, weights_bytes: int
+) -> dict[str, str]:
+    """The region of each part of a program: code, weights, ram (variables, stack), arena, slow."""
+    arena = board.ram[0] if slow_bytes else _region(board.ram, arena_bytes, RAM_ALLOWANCE)
+    others = tuple(region for region in board.ram if region is not arena) or board.ram
+    return {
+        "code": board.flash[0].name,
+        "weights": _region(board.flash, weights_bytes, CODE_ALLOWANCE).name,
+        "ram": board.ram[0].name,
+        "arena": arena.name,
+        "slow": _region(others, slow_bytes, 0).name,
+    }
 
 
 def _region(regions: tuple[Region, ...], size: int, allowance: int) -> Region:

@@ -15,11 +15,13 @@ FIRMWARE = "firmware.elf"
 
 WARNINGS = ("-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror")
 
+# A fused multiply-add rounds once where the definition rounds twice.
+EXACT = ("-ffp-contract=off",)
+
 C_FLAGS = (
     "-std=c11",
     *WARNINGS,
-    # A fused multiply-add rounds once where the definition rounds twice.
-    "-ffp-contract=off",
+    *EXACT,
     "-ffunction-sections",
     "-fdata-sections",
 )
