@@ -46,6 +46,12 @@ name = "ram"
 kind = "ram"
 address = 0x2000_0000
 size = 4096
+[firmware]
+uart = "nrf"
+base = 0x4000_2000
+clock_hz = 16_000_000
+baud = 115_200
+setup = []
 """
 
 
