@@ -3,15 +3,16 @@
 # make check  format, lint, types, warnings
 # make format rewrite sources in the project's format
 # make bench  measure; asserts nothing
-# make wheel  build the wheel and the sdist into dist/
+# make docs   build the documentation into build/docs/
+# make wheel  build the wheel and the sdist into dist/, and check what they say
 
 VENV := .venv
 BIN := $(VENV)/bin
 C_FILES := $(shell find runtime_c -name '*.c' -o -name '*.h')
-PY_DIRS := compiler tests examples benchmarks
+PY_DIRS := compiler tests examples benchmarks scripts
 JOBS ?= 2
 
-.PHONY: demo test check format bench wheel clean tools-demo tools-test
+.PHONY: demo test check format bench docs wheel clean tools-demo tools-test
 
 demo: $(VENV)/.core tools-demo
 	@$(BIN)/python examples/fashion_mnist/demo.py
@@ -34,9 +35,13 @@ bench: $(VENV)/.bench tools-test
 	$(BIN)/python benchmarks/models.py
 	$(BIN)/python benchmarks/kernels.py
 
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict -q
+	@echo "build/docs/index.html"
+
 wheel: $(VENV)/.test
-	$(BIN)/pip install -q build
 	$(BIN)/python -m build
+	$(BIN)/python -m twine check --strict dist/*
 
 tools-demo:
 	@sh scripts/tools.sh demo
@@ -50,6 +55,10 @@ $(VENV)/.core: setup.cfg pyproject.toml
 
 $(VENV)/.test: setup.cfg pyproject.toml
 	@sh scripts/venv.sh test,check
+	@touch $@ $(VENV)/.core
+
+$(VENV)/.docs: setup.cfg pyproject.toml
+	@sh scripts/venv.sh docs
 	@touch $@ $(VENV)/.core
 
 $(VENV)/.bench: setup.cfg pyproject.toml

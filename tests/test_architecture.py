@@ -20,7 +20,7 @@ FLOORS = {
     "frontends": 3, "passes": 3, "schedule": 3, "training": 3,
     "emit": 4,
     "deploy": 5, "report": 5,
-    "editing": 6, "search": 6, "augment": 6, "pruning": 6,
+    "export": 6, "editing": 6, "search": 6, "augment": 6, "pruning": 6,
     "project": 7, "samples": 7, "fit": 7, "defaults": 7,
     "loaded": 8, "validation": 8, "quantizer": 8,
     "api": 9,

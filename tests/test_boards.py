@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tinymill.boards import Region, list_boards, load_board
+from conftest import ROOT
+from tinymill.boards import Region, SetupStep, list_boards, load_board
 from tinymill.errors import BoardError
 
 GOOD = """
@@ -48,23 +49,74 @@ start = []
 """
 
 
+REAL = (
+    "arduino-nano-33-ble", "esp32c3-devkit", "microbit", "microbit-v2", "nucleo-f401re",
+    "nucleo-f446re", "nucleo-f746zg", "nucleo-h743zi", "nucleo-l4r5zi", "nucleo-u575zi",
+    "openmv-h7", "portenta-h7", "rp2040-pico", "rp2350-pico2", "stm32f746g-disco", "teensy41",
+)  # fmt: skip
+SIMULATED = (
+    "microbit", "mps2-an385", "mps2-an386", "mps2-an500", "mps2-an505", "mps3-an547",
+    "netduinoplus2", "riscv32-virt",
+)  # fmt: skip
+
+
 def test_the_boards() -> None:
-    assert list_boards() == (
-        "host",
-        "microbit",
-        "mps2-an385",
-        "mps2-an386",
-        "mps2-an500",
-        "mps2-an505",
-        "mps3-an547",
-        "netduinoplus2",
-        "riscv32-virt",
-    )
+    assert list_boards() == ("host", *sorted({*REAL, *SIMULATED}))
     for name in list_boards():
         board = load_board(name)
         assert board.name == name
         assert board.is_host == (name == "host")
-        assert (board.simulator is None) == board.is_host
+        assert (board.simulator is not None) == (name in SIMULATED)
+        assert (board.firmware is None) == board.is_host == (not board.flash_tools)
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_facts_of_real_boards_name_their_sources(name: str) -> None:
+    text = (ROOT / "boards" / f"{name}.toml").read_text()
+    head = text[: text.index("[compiler]")]
+    assert "# " in head
+    board = load_board(name)
+    assert board.firmware is not None
+    if board.firmware.setup and name != "microbit":
+        assert "Sources: " in head
+    every = [line for line in text.splitlines() if line.startswith('    ["')]
+    assert len(every) == len(board.firmware.setup)
+    assert all("],  # " in line for line in every)
+
+
+# What the data sheets say: bytes of flash and of all RAM that a program has, hertz of the UART.
+FACTS = {
+    "arduino-nano-33-ble": (983_040, 256 << 10, 16_000_000),
+    "esp32c3-devkit": (4 << 20, 320 << 10, 40_000_000),
+    "microbit-v2": (512 << 10, 128 << 10, 16_000_000),
+    "nucleo-f401re": (512 << 10, 96 << 10, 16_000_000),
+    "nucleo-f446re": (512 << 10, 128 << 10, 16_000_000),
+    "nucleo-f746zg": (1 << 20, 320 << 10, 16_000_000),
+    "nucleo-h743zi": (2 << 20, (128 + 512 + 288 + 64) << 10, 64_000_000),
+    "nucleo-l4r5zi": (2 << 20, 640 << 10, 256 * 4_000_000),
+    "nucleo-u575zi": (2 << 20, 784 << 10, 16_000_000),
+    "openmv-h7": ((2 << 20) - (256 << 10), (128 + 512 + 288 + 64) << 10, 64_000_000),
+    "portenta-h7": (768 << 10, (128 + 512 + 288 + 64) << 10, 64_000_000),
+    "rp2040-pico": (2 << 20, 264 << 10, 12_000_000),
+    "rp2350-pico2": (4 << 20, 520 << 10, 12_000_000),
+    "stm32f746g-disco": (1 << 20, 320 << 10, 16_000_000),
+    "teensy41": (7936 << 10, 896 << 10, 24_000_000),
+}
+
+
+@pytest.mark.parametrize("name", FACTS)
+def test_facts_of_data_sheets(name: str) -> None:
+    board = load_board(name)
+    assert board.firmware is not None
+    flash, ram, uart = FACTS[name]
+    assert sum(region.size for region in board.flash) == flash
+    assert sum(region.size for region in board.ram) == ram
+    assert board.firmware.clock_hz == uart
+    divisor = board.firmware.clock_hz / board.firmware.baud
+    if board.firmware.uart == "lpuart":
+        divisor /= 16
+    if board.firmware.uart in ("stm32_v1", "stm32_v2", "lpuart"):
+        assert abs(divisor - round(divisor)) / divisor < 0.01  # whole divisors
 
 
 def test_true_memory_sizes() -> None:
@@ -87,6 +139,112 @@ def test_a_board_from_a_file(tmp_path: Path) -> None:
     assert board.timer.instructions_per_tick == (40, 1)
     assert board.regions[0].end == 4096
     assert board == load_board(str(tmp_path / "probe.toml"))
+
+
+def test_boards_in_the_users_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TINYMILL_BOARDS", str(tmp_path))
+    write(tmp_path, GOOD)
+    mine = GOOD.replace('"probe"', '"microbit"').replace('"a probe"', '"my own"')
+    (tmp_path / "microbit.toml").write_text(mine)
+    assert {"probe", "teensy41"} <= set(list_boards())
+    assert load_board("probe").title == "a probe"
+    assert load_board("microbit").title == "my own"
+    monkeypatch.setenv("TINYMILL_BOARDS", str(tmp_path / "none"))
+    with pytest.raises(BoardError, match=r"TINYMILL_BOARDS=.*none: is no folder"):
+        load_board("microbit")
+    monkeypatch.setenv("TINYMILL_BOARDS", "")
+    assert load_board("microbit").title != "my own"
+
+
+MORE = (
+    GOOD
+    + """
+[firmware]
+uart = "pl011"
+base = 0x4000_0000
+clock_hz = 1_000_000
+baud = 9600
+setup = [["set", 0x4000_0010, 0xff, 0x11], ["wait", 0x4000_0014, 1, 1]]
+
+[boot]
+vectors = 0x100
+
+[[boot.block]]
+name = "second"
+offset = 0
+source = "boot_rp2040.S"
+
+[[boot.block]]
+name = "table"
+offset = 0x140
+words = [1, "vectors", "image_bytes", "block.second"]
+
+[flash]
+tool = "openocd"
+
+[flash.gdb]
+remote = "localhost:1"
+before = []
+after = []
+
+[flash.openocd]
+config = ["a.cfg"]
+"""
+)
+
+
+def test_firmware_boot_and_tools(tmp_path: Path) -> None:
+    board = load_board(write(tmp_path, MORE))
+    assert board.firmware is not None and board.boot is not None
+    assert board.firmware.setup[1] == SetupStep("wait", 0x4000_0014, 1, 1)
+    assert board.firmware.core_hz == 1000
+    assert board.boot.blocks[1].words == (1, "vectors", "image_bytes", "block.second")
+    assert board.boot.blocks[0].source is not None
+    assert [tool.name for tool in board.flash_tools] == ["openocd", "gdb"]
+    (tmp_path / "boot_rp2040.S").write_text("@ mine\n")
+    again = load_board(tmp_path / "probe.toml")
+    assert again.boot is not None
+    assert again.boot.blocks[0].source == tmp_path / "boot_rp2040.S"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"pl011"', '"rs232"', "firmware.uart is 'rs232', not one of 16550, cmsdk, esp"),
+        ("9600", "2_000_000", "firmware.baud is more than the UART's clock"),
+        ('["set", ', '["put", ', "firmware.setup must hold steps"),
+        ("0xff, 0x11", "0xff", "firmware.setup must hold steps"),
+        ("0xff, 0x11", "0x0f, 0x11", "firmware.setup has the value 0x11 outside its mask 0xf"),
+        ("0x4000_0010", "0x4000_0011", "firmware.setup has 0x40000011, which is no word's"),
+        ("boot_rp2040.S", "boot_none.S", "source is 'boot_none.S', and there is no such file"),
+        ("boot_rp2040.S", "../x.S", "source is '../x.S', not boot_....S"),
+        ("block.second", "block.third", "boot block table has 'block.third', which the linker"),
+        ('"table"', '"second"', "has two boot blocks named second"),
+        ("offset = 0x140", "offset = 0x142", "boot.block[1].offset must be a multiple of 4"),
+        ('words = [1, "vectors"', 'words = [1.5, "vectors"', "words must be an integer"),
+        ('tool = "openocd"', 'tool = "hammer"', "flash.tool is 'hammer', not one of bossac"),
+        ('tool = "openocd"', 'tool = "pyocd"', "flash.pyocd is missing"),
+        ('config = ["a.cfg"]', 'config = "a.cfg"', "flash.openocd.config must be a list of"),
+        ("[flash.gdb]", "[flash.gbd]", "flash.gbd is unknown"),
+        ("baud = 9600", "baud = 9600\nparity = 1", "firmware.parity is unknown"),
+    ],
+)
+def test_errors_of_firmware_boot_and_tools(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    assert old in MORE
+    with pytest.raises(BoardError) as caught:
+        load_board(write(tmp_path, MORE.replace(old, new)))
+    assert str(caught.value).startswith("probe.toml: ")
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_board_must_be_good_for_something(tmp_path: Path) -> None:
+    text = (
+        GOOD[: GOOD.index("[simulator]")] + GOOD[GOOD.index("[[region]]") : GOOD.index("[timer]")]
+    )
+    with pytest.raises(BoardError, match=r"needs \[firmware\], \[simulator\] or both"):
+        load_board(write(tmp_path, text))
 
 
 @pytest.mark.parametrize(
@@ -177,7 +335,7 @@ def test_errors_are_one_line(tmp_path: Path, old: str, new: str, message: str) -
 
 
 def test_what_is_no_board(tmp_path: Path) -> None:
-    with pytest.raises(BoardError, match=r"^there is no board 'mps9' \(known: host, microbit"):
+    with pytest.raises(BoardError, match=r"^there is no board 'mps9' \(known: host, arduino-"):
         load_board("mps9")
     with pytest.raises(BoardError, match="no such file"):
         load_board(tmp_path / "absent.toml")
@@ -196,5 +354,5 @@ def test_what_is_no_board(tmp_path: Path) -> None:
 
 def test_the_host_has_no_memory_of_its_own(tmp_path: Path) -> None:
     text = GOOD.replace('"arm-none-eabi"', '"host"').replace("clock_hz = 1000", "")
-    with pytest.raises(BoardError, match="the host has no simulator, timer or regions"):
+    with pytest.raises(BoardError, match="the host has no simulator, timer, firmware or regions"):
         load_board(write(tmp_path, text))

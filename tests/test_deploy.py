@@ -20,7 +20,7 @@ from tinymill.deploy.recipe import recipe
 from tinymill.deploy.size import object_sizes, program_sizes, sections
 from tinymill.errors import BoardError, OutOfMemory, ToolFailed, ToolMissing
 
-SIMULATED = tuple(name for name in list_boards() if name != "host")
+SIMULATED = tuple(name for name in list_boards() if load_board(name).simulator is not None)
 WEIGHTS = 1000
 
 STATUS = """
@@ -212,7 +212,7 @@ def test_compiler_argv() -> None:
         "harness/measure_simulated.o", "harness/port_semihosting.o", "harness/start_arm.o",
         "model/toy.o", "model/toy_weights.o", "-mcpu=cortex-m4", "-mthumb",
         "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard", "-nostartfiles", "-static",
-        "-Wl,--gc-sections", "-Wl,--no-warn-rwx-segments", "-lm",
+        "-Wl,--gc-sections", "-Wl,--no-warn-rwx-segments", "-Wl,--nmagic", "-lm",
     )  # fmt: skip
     steps = recipe(load_board("host"), "toy", sanitize=True)
     assert link_argv(("clang", "-m64"), steps, Path("/p")) == (

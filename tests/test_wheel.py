@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -70,3 +71,40 @@ def test_runs_from_an_empty_folder(installed, tmp_path):
         installed, tmp_path, "run", str(MODEL), "--input", "pattern", "--json"
     )
     assert "mps2-an386" in call(installed, tmp_path, "boards")
+
+
+def test_wheel_and_sdist_pass_the_check_of_the_index(tmp_path):
+    """Both are built as for an upload; the sdist has what the Makefile needs."""
+    for package in ("build", "twine"):
+        pytest.importorskip(package)
+    source = tmp_path / "source"
+    ignored = shutil.ignore_patterns(
+        ".git*", ".venv", "build", "dist", "__pycache__", "*.egg-info", ".*_cache"
+    )
+    shutil.copytree(ROOT, source, ignore=ignored)
+    subprocess.run(
+        [sys.executable, "-m", "build", "--outdir", tmp_path / "dist", source],
+        check=True,
+        capture_output=True,
+    )
+    made = sorted((tmp_path / "dist").iterdir())
+    assert [path.suffix for path in made] == [".whl", ".gz"]
+    done = subprocess.run(
+        [sys.executable, "-m", "twine", "check", "--strict", *made],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    with tarfile.open(made[1]) as archive:
+        inside = {name.partition("/")[2] for name in archive.getnames()}
+    for path in ("LICENSE", "CHANGELOG.md", "Makefile", "mkdocs.yml", "docs/index.md",
+                 "scripts/venv.sh", "tests/conftest.py", "runtime_c/kernels.toml",
+                 "templates/export/cmake/CMakeLists.txt.j2"):  # fmt: skip
+        assert path in inside, path
+    with zipfile.ZipFile(made[0]) as archive:
+        names = set(archive.namelist())
+    assert "tinymill/share_data/templates/export/cmake/CMakeLists.txt.j2" in names
+    assert "tinymill/export/formats.py" in names
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+    assert not any(name.startswith(("tests/", "docs/")) for name in names)

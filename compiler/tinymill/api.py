@@ -17,8 +17,17 @@ import onnx
 
 from . import __version__
 from .boards import Board, load_board
-from .deploy import RAM_ALLOWANCE, Forecast, forecast, measure, target_files
-from .emit import c_name, facts_of, render
+from .deploy import (
+    RAM_ALLOWANCE,
+    FlashPlan,
+    Forecast,
+    forecast,
+    measure,
+    plan_flash,
+    target_files,
+)
+from .deploy import flash as flash_project
+from .emit import ModelFacts, c_name, facts_of, render, with_front
 from .errors import (
     BoardError,
     InvalidInput,
@@ -29,8 +38,10 @@ from .errors import (
     ToolMissing,
     UnsupportedOp,
 )
+from .export import check_format, export_files, exportable_of, read_exportable
 from .fit import check_arena, plan_by, planned_by, planned_within
-from .frontends import read_model
+from .frontends import Bound, FrontEnd, read_model
+from .frontends import load as load_front
 from .ir import DType, Graph, Node, Port, print_graph
 from .loaded import FRAMES_AT_ONCE, Loaded, default_threads
 from .ops.quantization import Quantize
@@ -48,7 +59,7 @@ from .quantizer import (
     right_answers,
 )
 from .report import save_picture  # noqa: F401  one of the calls
-from .samples import PATTERN, End, columns_of, frames_of, outputs_of
+from .samples import PATTERN, End, bound_front, columns_of, frames_of, outputs_of, sensor_data
 from .schedule import Goal, Optimize, Plan, Planner, schedule_of
 from .schedule import plan as plan_graph
 from .validation import TOLERANCE, Comparison, Validation, compare, oracle, tapped
@@ -177,6 +188,8 @@ class RunResult:
     layers: tuple[LayerTime, ...]
     cycles_estimate: int | None = None
     instruction_classes: Mapping[str, int] | None = None
+    front_instructions: int | None = None
+    """Of the front end until the first inference; None without one or where none are counted."""
 
     @property
     def output_crc32(self) -> str:
@@ -292,6 +305,7 @@ def compile(
     fast_ram: int | None = None,
     weights: Weights = "flash",
     step: int | None = None,
+    frontend: str | Path | None = None,
     name: str | None = None,
     dump_passes: str | Path | None = None,
 ) -> Compiled:
@@ -305,7 +319,8 @@ def compile(
     constants there. With
     ``stream_input`` the emitted C has ``push_rows`` instead of ``run``. With ``step`` it has
     ``step``: the input is a window over a stream that takes so many new rows (frames) a step, and
-    only what they change is computed.
+    only what they change is computed. ``frontend`` puts the processing of a sensor's data before
+    the model: a kind's name or a .toml file.
     ``name`` is the prefix of all C names (default: from the file's name). Raises
     ``CompileError`` and its kin; nothing is written then.
     """
@@ -321,8 +336,8 @@ def compile(
     graph = _lowered(read_model(source, shapes=shapes), io, requant, dump)
     compiled = _compile_graph(
         graph, source, board=board, io=io, requant=requant, optimize=optimize, plan=plan, ram=ram,
-        keep_inputs=keep_inputs, stream_input=stream_input, step=step, fast_ram=fast_ram,
-        weights=weights, name=name,
+        keep_inputs=keep_inputs, stream_input=stream_input, step=step, frontend=frontend,
+        fast_ram=fast_ram, weights=weights, name=name,
     )  # fmt: skip
     if output is not None:
         compiled.write(output)
@@ -342,36 +357,48 @@ def _compile_graph(
     keep_inputs: bool = False,
     stream_input: bool = False,
     step: int | None = None,
+    frontend: str | Path | None = None,
     fast_ram: int | None = None,
     weights: Weights = "flash",
     name: str | None = None,
 ) -> Compiled:
     """A graph that the passes have lowered as C; ``source`` is the file it came from."""
     board = _tuned(board, optimize)
+    if step is not None and frontend is not None:
+        raise InvalidInput("--step takes rows of the model's input", hint="leave out --frontend")
+    front = None if frontend is None else _front_of(graph, frontend, stream_input)
     slid = _steps_of(graph, step, stream_input=stream_input)
     sliding = (slid[0].rows, slid[0].window) if slid else None
     planners = [
         Planner(
             form, board.features, keep_inputs=keep_inputs, optimize=optimize,
             stream_input=stream_input, fast_ram=fast_ram,
+            front_scratch=0 if front is None else front.scratch_bytes,
         )
         for form in ([each.graph for each in slid] or [graph])
     ]  # fmt: skip
+    for each in planners:
+        each.may_stream = front is None or _streams(front.front)
     prefix = c_name(name or source.stem)
+
+    def facts_for(plan: Plan) -> ModelFacts:
+        found = facts_of(plan, prefix, weights_in_ram=weights == "ram", sliding=sliding)
+        return with_front(found, plan, front)
+
     if ram is None:
         planner, found = planned_by(planners, plan)
     else:
         if plan != "min-time":
             raise InvalidInput("a budget of RAM finds its own plan", hint="leave out --plan")
-
-        def foretold(tried: Plan) -> Forecast | None:
-            return forecast(render(facts_of(tried, prefix, sliding=sliding), tried), board, prefix)
-
-        planner, found = planned_within(planners, ram, board, foretold)
+        planner, found = planned_within(
+            planners, ram, board,
+            lambda tried: forecast(render(facts_for(tried), tried), board, prefix),
+            beside=0 if front is None else front.state_bytes,
+        )  # fmt: skip
     found = _in_two_memories(planner, found, board)
     _check_budgets(planner, found, board)
     _check_state(planners, found, board)
-    facts = facts_of(found, prefix, weights_in_ram=weights == "ram", sliding=sliding)
+    facts = facts_for(found)
     weights_bytes = facts.weights_bytes
     _check_weights(weights_bytes, board, optimize, in_ram=weights == "ram")
     files = render(facts, found)
@@ -387,6 +414,7 @@ def _compile_graph(
         "keep_inputs": keep_inputs,
         "stream_input": stream_input,
         "step": step, "window": slid[0].window if slid else None,
+        "frontend": None if front is None else _front_entry(front),
     }  # fmt: skip
     files[PLAN] = _describe(
         found, board, prefix, source.name, options, stream_axis=slid[0].axis if slid else None
@@ -411,6 +439,37 @@ def _steps_of(graph: Graph, step: int | None, *, stream_input: bool) -> list[Ste
         raise refusals[0]
     texts = [print_graph(each.graph) for each in found]
     return [each for index, each in enumerate(found) if texts[index] not in texts[:index]]
+
+
+def _front_of(graph: Graph, spec: str | Path, stream_input: bool) -> Bound:
+    """The front end before the model's only input. Raises ``InvalidInput``."""
+    front = load_front(spec)
+    if len(graph.inputs) != 1:
+        raise InvalidInput(f"a front end for a model of {len(graph.inputs)} inputs", at=str(spec))
+    if stream_input and not _streams(front):
+        raise InvalidInput(
+            f"{front.kind} gives windows that overlap, no rows of an input that comes in rows",
+            at=str(spec), hint="leave out --stream-input",
+        )  # fmt: skip
+    port = graph.inputs[0]
+    kind = graph.type(port.value)
+    name = f"input '{port.name}'"
+    return front.bind(kind, at=name)
+
+
+def _streams(front: FrontEnd) -> bool:
+    """Whether a front end gives the rows of an input one by one, each once."""
+    return front.kind == "image"
+
+
+def _front_entry(front: Bound) -> dict[str, Any]:
+    """What plan.json tells of a front end."""
+    return {
+        "spec": front.front.options(),
+        "input_shape": list(front.input.shape),
+        "state_bytes": front.state_bytes,
+        "scratch_bytes": front.scratch_bytes,
+    }
 
 
 def _in_two_memories(planner: Planner, found: Plan, board: Board) -> Plan:
@@ -561,6 +620,7 @@ def run(
     fast_ram: int | None = None,
     weights: Weights | None = None,
     step: int | None = None,
+    frontend: str | Path | None = None,
     layers: bool = True,
     cycles: bool = False,
     cc: str | None = None,
@@ -573,11 +633,12 @@ def run(
     """Compiles (unless ``model`` is a project folder), builds and runs on host or in QEMU.
 
     ``input`` is one source or one for each input of the model: "pattern", an array, a .npy
-    file or an image. ``io``, ``requant``, ``optimize``, ``plan`` and ``step`` are as for
-    ``compile``; a project folder has its own, and others are refused. With ``step`` the input is a
-    stream of rows, cut into steps, and there is an output for each. ``cycles`` also estimates
-    cycles (Cortex-M4 and M7 in QEMU, else ``BoardError``). Raises what ``compile`` raises,
-    ``InvalidInput``, ``ToolMissing``, ``ToolFailed``.
+    file or an image. With a ``frontend`` it is what the sensor gives: a .wav file, a .npy file
+    (int16 samples, pixels), an image, an array. ``io``, ``requant``, ``optimize``, ``plan`` and
+    ``step`` are as for ``compile``; a project folder has its own, and others are refused. With
+    ``step`` the input is a stream of rows, cut into steps, and there is an output for each.
+    ``cycles`` also estimates cycles (Cortex-M4 and M7 in QEMU, else ``BoardError``). Raises what
+    ``compile`` raises, ``InvalidInput``, ``ToolMissing``, ``ToolFailed``.
     """
     sources = [input] if isinstance(input, str | Path | np.ndarray) else list(input)
     if not 0 < timeout <= LONGEST:
@@ -592,6 +653,8 @@ def run(
             keep_inputs=keep_inputs or None, stream_input=stream_input or None,
             fast_ram=fast_ram, weights=weights, step=step,
         )  # fmt: skip
+        if frontend is not None:
+            _check_front(description, path, frontend)
         if shapes:
             raise InvalidInput("was compiled with its shapes", at=str(path))
         return _run_project(
@@ -603,7 +666,7 @@ def run(
         requant=requant or "exact", optimize=optimize or "time", plan=plan or "min-time",
         ram=ram,
         shapes=shapes, keep_inputs=keep_inputs, stream_input=stream_input,
-        fast_ram=fast_ram, weights=weights or "flash", step=step,
+        fast_ram=fast_ram, weights=weights or "flash", step=step, frontend=frontend,
     )  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="tinymill-") as name:
         folder = Path(name) / "project"
@@ -612,6 +675,82 @@ def run(
             folder, compiled.description, compiled.board, sources, layers=layers, cycles=cycles,
             cc=cc, sanitize=sanitize, mean=mean, std=std, resize=resize, timeout=timeout,
         )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A model as a project of another build system: its files (relative path -> text)."""
+
+    name: str
+    format: str
+    board: Board
+    files: Mapping[str, str]
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """The content of plan.json."""
+        return json.loads(self.files[PLAN])
+
+    def write(self, folder: str | Path) -> None:
+        """Writes the project, whole or not at all."""
+        write_project(self.files, Path(folder))
+
+
+def export_model(
+    model: str | Path,
+    *,
+    format: str,
+    output: str | Path | None = None,
+    target: str | Path | Board | None = None,
+    io: Io | None = None,
+    requant: Requant | None = None,
+    optimize: Optimize | None = None,
+    plan: str | Path | None = None,
+    ram: int | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    keep_inputs: bool = False,
+    stream_input: bool = False,
+    fast_ram: int | None = None,
+    weights: Weights | None = None,
+    name: str | None = None,
+) -> Exported:
+    """The model (compiled unless it is a project folder) in the shape of another build system.
+
+    ``format`` is one of ``tinymill.export.FORMATS``: "cmake", "make", "arduino", "platformio",
+    "zephyr", "esp-idf", "cmsis-pack", "micropython". The other options are those of ``compile``;
+    a project folder has its own, and others are refused. Raises what ``compile`` raises.
+    """
+    check_format(format)
+    path = Path(model)
+    if path.is_dir():
+        description = read_plan(path)
+        if output is not None and Path(output).resolve() == path.resolve():
+            raise InvalidInput("is what is exported", at=str(output), hint="choose another output")
+        board = _board_of(target, description, path)
+        _check_options(
+            description, path, io=io, requant=requant, optimize=optimize,
+            plan=None if plan is None else str(plan), ram=ram,
+            keep_inputs=keep_inputs or None, stream_input=stream_input or None,
+            fast_ram=fast_ram, weights=weights, model=None if name is None else c_name(name),
+        )  # fmt: skip
+        if shapes:
+            raise InvalidInput("was compiled with its shapes", at=str(path))
+        board = _tuned(board, description.get("optimize", "time"))
+        found = read_exportable(path, board, description)
+    else:
+        compiled = compile(
+            path, target="host" if target is None else target, io=io or "quantized",
+            requant=requant or "exact", optimize=optimize or "time", plan=plan or "min-time",
+            ram=ram, shapes=shapes, keep_inputs=keep_inputs, stream_input=stream_input,
+            fast_ram=fast_ram, weights=weights or "flash", name=name,
+        )  # fmt: skip
+        found = exportable_of(
+            compiled.name, compiled.board, compiled.files, compiled.description
+        )  # fmt: skip
+    exported = Exported(found.name, format, found.board, export_files(found, format))
+    if output is not None:
+        exported.write(output)
+    return exported
 
 
 def _check_options(description: Mapping[str, Any], folder: Path, **wanted: Any) -> None:
@@ -623,6 +762,20 @@ def _check_options(description: Mapping[str, Any], folder: Path, **wanted: Any) 
                 at=str(folder),
                 hint="compile it again",
             )
+
+
+def _check_front(description: Mapping[str, Any], folder: Path, spec: str | Path) -> None:
+    """Raises ``InvalidInput`` where a project was compiled with another front end."""
+    entry = description.get("frontend")
+    if entry:
+        ends = [End.of(item) for item in description["inputs"]]
+        wanted = bound_front(load_front(spec), ends, entry)
+        if wanted.front.options() == entry.get("spec"):
+            return
+    raise InvalidInput(
+        f"was not compiled with the front end {str(spec)!r}",
+        at=str(folder), hint="compile it again",
+    )  # fmt: skip
 
 
 def _board_of(
@@ -656,7 +809,17 @@ def _run_project(
     board = _tuned(board, description.get("optimize", "time"))
     inputs = [End.of(entry) for entry in description["inputs"]]
     outputs = [End.of(entry) for entry in description["outputs"]]
-    frames, count = frames_of(sources, inputs, mean=mean, std=std, resize=resize)
+    if description.get("frontend"):
+        if (mean, std, resize) != (None, None, False):
+            raise InvalidInput("the front end scales its pictures", hint="leave out --mean, --std")
+        if cycles:
+            raise InvalidInput(
+                "cycles are estimated for a run, not for the pushes of a front end",
+                hint="compile without --frontend",
+            )
+        frames, count = sensor_data(sources, inputs, description["frontend"])
+    else:
+        frames, count = frames_of(sources, inputs, mean=mean, std=std, resize=resize)
     found = measure(
         folder, board, frames, model=description["model"], profile=layers,
         cycles=cycles, cc=cc, sanitize=sanitize, timeout=timeout,
@@ -679,8 +842,49 @@ def _run_project(
         board.name, count, tuple(outputs_of(found.outputs, outputs, count)),
         tuple(end.name for end in outputs), found.instructions,
         Ram(found.arena, found.static, found.stack), Flash(found.code, found.weights), times,
-        found.cycles, found.instruction_classes,
+        found.cycles, found.instruction_classes, found.front_instructions,
     )  # fmt: skip
+
+
+def flash(
+    model: str | Path,
+    *,
+    target: str | Path | Board | None = None,
+    tool: str | None = None,
+    probe: str | None = None,
+    dry_run: bool = False,
+    optimize: Optimize | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> FlashPlan:
+    """Compiles (unless ``model`` is a project folder), builds the firmware and writes it to a
+    board; gives the calls made. ``dry_run`` only gives them: then nothing needs to be installed.
+
+    ``tool`` is one of those in the board's file (default: the first), ``probe`` what that tool
+    calls a probe: a serial number, a port, an address. ``tell`` gets what a person has to do
+    before the tool can write, where there is such a thing. Raises what ``compile`` raises,
+    ``BoardError``, ``ToolMissing``, ``ToolFailed``.
+    """
+    path = Path(model)
+    description = read_plan(path) if path.is_dir() else None
+    if description is not None:
+        board = _board_of(target, description, path)
+        _check_options(description, path, optimize=optimize)
+    elif target is None:
+        raise InvalidInput("is to be written to which board?", at=str(path), hint="--board")
+    else:
+        board = target if isinstance(target, Board) else load_board(target)
+    plan = plan_flash(board, tool, probe)
+    with tempfile.TemporaryDirectory(prefix="tinymill-") as name:
+        if description is None:
+            compiled = compile(path, target=board, optimize=optimize or "time")
+            path, description = Path(name) / "project", compiled.description
+            compiled.write(path)
+        if tell is not None and plan.note is not None:
+            tell(f"{board.name}: {plan.note}")
+        if not dry_run:
+            board = _tuned(board, description.get("optimize", "time"))
+            flash_project(path, board, model=description["model"], plan=plan)
+    return plan
 
 
 def save_outputs(result: RunResult, path: str | Path) -> None:

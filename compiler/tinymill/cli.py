@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import os
+import shlex
 import signal
 import sys
 import warnings
@@ -49,6 +50,8 @@ app = typer.Typer(
 say = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 DIFFERS = 1
+UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+"""click's, or that of the copy of click that newer typers bring."""
 USER_ERROR = 2
 INTERRUPTED = 130
 TERMINATED = 143
@@ -167,6 +170,16 @@ StepOption = Annotated[
     ),
 ]
 
+FrontOption = Annotated[
+    str | None,
+    typer.Option(
+        "--frontend",
+        help="what stands between sensor and model: micro, mfcc, log-mel, image, motion, or "
+        "FILE.toml with kind and parameters",
+        show_default=False,
+    ),
+]
+
 
 @app.command()
 def inspect(model: Model, shape: Shape = None, as_json: Json = False) -> None:
@@ -210,6 +223,7 @@ def compile_command(
     keep_inputs: Keep = False,
     stream_input: Stream = False,
     step: StepOption = None,
+    frontend: FrontOption = None,
     name: Annotated[
         str | None, typer.Option("--name", help="prefix of all C names [default: the file's name]")
     ] = None,
@@ -226,7 +240,8 @@ def compile_command(
         optimize=optimize.value, plan=plan, ram=ram, fast_ram=fast_ram,
         weights="flash" if weights is None else weights.value,
         shapes=_shapes(shape), keep_inputs=keep_inputs,
-        stream_input=stream_input, step=step, name=name, dump_passes=dump_passes,
+        stream_input=stream_input, step=step, frontend=frontend, name=name,
+        dump_passes=dump_passes,
     )  # fmt: skip
     found = compiled.forecast()
     if as_json:
@@ -317,7 +332,8 @@ def run_command(
             "--input",
             "-i",
             help="FILE.npy or .npz, an image, a folder of them, or pattern (the benchmark input); "
-            "once for each input of the model. One more leading axis is a sequence of frames",
+            "once for each input of the model. One more leading axis is a sequence of frames. "
+            "With a front end: a .wav, samples or pixels as .npy, an image",
             show_default=False,
         ),
     ],
@@ -339,6 +355,7 @@ def run_command(
     keep_inputs: Keep = False,
     stream_input: Stream = False,
     step: StepOption = None,
+    frontend: FrontOption = None,
     labels: Annotated[
         Path | None, typer.Option("--labels", help="a name for each class, one a line")
     ] = None,
@@ -375,7 +392,8 @@ def run_command(
             plan=plan, ram=ram, fast_ram=fast_ram,
             weights=None if weights is None else weights.value,
             shapes=_shapes(shape), keep_inputs=keep_inputs,
-            stream_input=stream_input, step=step, layers=layers, cycles=cycles, cc=cc,
+            stream_input=stream_input, step=step, frontend=frontend, layers=layers,
+            cycles=cycles, cc=cc,
             sanitize=sanitize, mean=mean, std=std, resize=resize, timeout=timeout,
         )  # fmt: skip
     if output is not None:
@@ -589,6 +607,131 @@ def _numbers(text: str | None, option: str) -> tuple[float, ...] | None:
         raise InvalidInput("write numbers as 0.5 or 0.5,0.4,0.4", at=f"{option} {text}") from error
 
 
+@app.command("flash")
+def flash_command(
+    model: Annotated[
+        Path | None,
+        typer.Argument(help="a model file, or a folder that compile wrote", show_default=False),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option("--target", "--board", help="a board [default: the folder's]"),
+    ] = None,
+    tool: Annotated[
+        str | None, typer.Option("--tool", help="another of the tools in the board's file")
+    ] = None,
+    probe: Annotated[
+        str | None,
+        typer.Option("--probe", help="the tool's name of a probe: serial number, port, address"),
+    ] = None,
+    optimize: RunOptimize = None,
+    list_probes: Annotated[
+        bool, typer.Option("--list-probes", help="show the probes that are connected")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="show the commands; nothing needs to be installed")
+    ] = False,
+) -> None:
+    """Build a model's firmware and write it to a board; --list-probes needs no model."""
+    from . import api, deploy  # noqa: PLC0415
+    from .boards import load_board  # noqa: PLC0415
+
+    if list_probes:
+        board = None if target is None else load_board(target)
+        for name, text in deploy.list_probes(board, tool):
+            for line in text.splitlines():
+                out.print(f"{name}: {line}")
+        return
+    if model is None:
+        raise InvalidInput("flash what?", hint="give a model or a folder")
+    with say.status("writing") if say.is_terminal and not dry_run else contextlib.nullcontext():
+        plan = api.flash(
+            model, target=target, tool=tool, probe=probe, dry_run=dry_run,
+            optimize=None if optimize is None else optimize.value, tell=say.print,
+        )  # fmt: skip
+    for command in plan.commands:
+        out.print(shlex.join(command.argv))
+    if not dry_run:
+        checked = "read back" if plan.verifies else "not read back: the tool can't"
+        out.print(f"written to {plan.board}, {checked}")
+
+
+@app.command("export")
+def export_command(
+    model: Annotated[
+        Path,
+        typer.Argument(help="a model file, or a folder that compile wrote", show_default=False),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="folder for the project", show_default=False)
+    ],
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            "-f",
+            help="cmake, make, arduino, platformio, zephyr, esp-idf, cmsis-pack or micropython",
+            show_default=False,
+        ),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            "--target",
+            "--board",
+            help="a board with the core that kernels are chosen for [default: host: plain C for "
+            "any core, or the folder's]",
+        ),
+    ] = None,
+    io: RunIo = None,
+    requant: RunRequant = None,
+    optimize: RunOptimize = None,
+    plan: RunGoal = None,
+    ram: Ram = None,
+    fast_ram: FastRam = None,
+    weights: WeightsOption = None,
+    shape: Shape = None,
+    keep_inputs: Keep = False,
+    stream_input: Stream = False,
+    name: Annotated[
+        str | None, typer.Option("--name", help="prefix of all C names [default: the file's name]")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a model as a project or component of another build system, with an example."""
+    from . import api  # noqa: PLC0415
+    from .export import FORMATS, check_format  # noqa: PLC0415
+
+    exported = api.export_model(
+        model, format=check_format(form), output=output, target=target,
+        io=None if io is None else io.value,
+        requant=None if requant is None else requant.value,
+        optimize=None if optimize is None else optimize.value,
+        plan=plan, ram=ram, fast_ram=fast_ram,
+        weights=None if weights is None else weights.value,
+        shapes=_shapes(shape), keep_inputs=keep_inputs, stream_input=stream_input, name=name,
+    )  # fmt: skip
+    found = exported.description
+    if as_json:
+        _print_json(
+            {
+                "model": exported.name,
+                "format": exported.format,
+                "target": exported.board.name,
+                "output": str(output),
+                "arena": found["arena"]["bytes"],
+                "weights_bytes": found["weights_bytes"],
+                "files": list(exported.files),
+            }
+        )
+        return
+    for path in exported.files:
+        out.print(path)
+    where = one_line(str(output), 4096)
+    title = FORMATS[exported.format].title
+    out.print(f"written to {where} for {exported.board.name}: {title}; README.md has the next step")
+
+
 @app.command()
 def boards(as_json: Json = False) -> None:
     """List the targets."""
@@ -667,11 +810,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     _prepare()
     try:
         try:
-            app(args=None if arguments is None else list(arguments), standalone_mode=True)
+            code = app(args=None if arguments is None else list(arguments), standalone_mode=False)
         finally:
             # here, for at exit it could only be reported as an ignored exception
             if sys.stdout is not None:
                 sys.stdout.flush()
+        sys.exit(code or 0)
+    except UsageError as error:
+        _fail_usage(error)
     except TinymillError as error:
         _fail(error)
     except BrokenPipeError:
@@ -695,6 +841,7 @@ def _prepare() -> None:
     """Makes the process one that cleans up, says one line and chokes on no name."""
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # what libraries say to programmers
+        logging.getLogger("matplotlib").setLevel(logging.ERROR)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -706,6 +853,18 @@ def _prepare() -> None:
 def _terminated(*_: object) -> NoReturn:
     """On SIGTERM and SIGHUP: leave through every ``with``, so that nothing half-written stays."""
     sys.exit(TERMINATED)
+
+
+def _fail_usage(error: Any) -> NoReturn:
+    """One line for arguments that no command takes; the whole help where there were none."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        sys.exit(USER_ERROR)
+    context = error.ctx
+    hint = None if context is None else f"{context.command_path} --help explains"
+    # without the words that the check of a choice puts before its own
+    problem = error.format_message().replace("Value error, ", "")
+    _fail(TinymillError(problem.rstrip("."), hint=hint))
 
 
 def _fail(error: TinymillError) -> NoReturn:
@@ -762,6 +921,7 @@ def _run_json(result: RunResult) -> dict[str, Any]:
         "frames": result.frames,
         "output_crc32": result.output_crc32,
         "instructions": result.instructions,
+        "front_instructions": result.front_instructions,
         **estimate,
         "ram": {
             "arena": result.ram.arena,
@@ -833,6 +993,10 @@ def _show_compiled(compiled: Compiled, found: Forecast | None, folder: Path) -> 
     weights = compiled.description["weights_bytes"]
     out.print(f"arena    {plan.arena_bytes:>10,} bytes of RAM ({gap})")
     out.print(f"state    {plan.state_bytes:>10,} bytes of RAM kept between runs")
+    front = compiled.description["frontend"]
+    if front is not None:
+        kind, kept = front["spec"]["kind"], front["state_bytes"]
+        out.print(f"frontend {kept:>10,} bytes of RAM kept between pushes ({kind})")
     if found is not None and found.stack is not None:
         out.print(f"stack    {found.stack:>10,} bytes of RAM at most, library calls not counted")
     widened = compiled.description["widened_bytes"]
@@ -1023,10 +1187,14 @@ def _show_front(front: Sequence[Plan]) -> None:
 
 def _show_run(result: RunResult, labels: Sequence[str] | None) -> None:
     if any(layer.instructions is not None for layer in result.layers):
-        total = sum(layer.instructions or 0 for layer in result.layers) or 1
+        front = result.front_instructions
+        total = sum(layer.instructions or 0 for layer in result.layers) + (front or 0) or 1
         estimated = any(layer.cycles_estimate is not None for layer in result.layers)
         more = (">cycles (estimate)",) if estimated else ()
         table = _table(">#", "layer", "op", ">instructions", ">share", *more)
+        if front is not None:
+            # up to the first run, all of its input
+            table.add_row("", "the front end", "", f"{front:,}", f"{front / total:.1%}", *more[1:])
         for index, layer in enumerate(result.layers):
             count = layer.instructions or 0
             cells = (f"{layer.cycles_estimate or 0:,}",) if estimated else ()

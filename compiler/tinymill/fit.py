@@ -45,7 +45,12 @@ def planned_by(planners: Sequence[Planner], wanted: str | Path) -> tuple[Planner
 
 
 def planned_within(
-    planners: Sequence[Planner], ram: int, board: Board, forecast: Forecaster
+    planners: Sequence[Planner],
+    ram: int,
+    board: Board,
+    forecast: Forecaster,
+    *,
+    beside: int = 0,
 ) -> tuple[Planner, Plan]:
     """Of planners whose graphs compute the same the one with the fastest plan within ``ram``
     bytes (``plan_within``)."""
@@ -53,7 +58,7 @@ def planned_within(
     refusals: list[OutOfMemory] = []
     for planner in planners:
         try:
-            found.append((planner, plan_within(planner, ram, board, forecast)))
+            found.append((planner, plan_within(planner, ram, board, forecast, beside=beside)))
         except OutOfMemory as error:
             refusals.append(error)
     if not found:
@@ -89,16 +94,20 @@ def plan_by(planner: Planner, wanted: str | Path) -> Plan:
     return planner.realise(choices_of(schedule, planner.workshop.nodes, str(path)))
 
 
-def plan_within(planner: Planner, ram: int, board: Board, forecast: Forecaster) -> Plan:
+def plan_within(
+    planner: Planner, ram: int, board: Board, forecast: Forecaster, *, beside: int = 0
+) -> Plan:
     """The fastest plan that needs at most ``ram`` bytes in all: arena, context and stack.
+
+    ``beside`` are the bytes of the context that a front end takes.
 
     The stack is what the board's compiler tells for the plan's code. Raises ``OutOfMemory`` with
     what the least plan needs, its largest segment, and what would help.
     """
     found = planner.plan("min-time")
-    static = POINTER + (4 if found.arriving is not None else 0)
+    static = POINTER + (4 if found.arriving is not None else 0) + beside
     if found.state_bytes:  # which is aligned to 8 bytes
-        static = 2 * POINTER + -(-found.state_bytes // 8) * 8
+        static = 2 * POINTER + -(-found.state_bytes // 8) * 8 + beside
     stack = 0
     for _ in range(ROUNDS):
         smaller = planner.within(ram - static - stack)
@@ -137,7 +146,7 @@ def peak_of(plan: Plan) -> str | None:
 
 def _remedy(planner: Planner, arena: int) -> str:
     """What to change so that the arena gets within ``arena`` bytes, the cheapest first."""
-    if planner.streamed is None:
+    if planner.streamed is None and planner.may_stream:
         try:
             streaming = planner.streaming()
             streaming.plan("min-ram")

@@ -92,6 +92,12 @@ def read_plan(folder: Path) -> dict[str, Any]:
         raise InvalidModel(f"broken {PLAN} ({error})", at=str(folder)) from error
     if not isinstance(plan, dict) or not _complete(plan):
         raise InvalidModel(f"{PLAN} is not one of this tinymill", at=str(folder))
+    if "export" in plan:
+        raise InvalidModel(
+            f"an export ({plan['export']}), no project of compile",
+            at=str(folder),
+            hint="give the model, or a folder that compile wrote",
+        )
     return plan
 
 

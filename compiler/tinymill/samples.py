@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import wave
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, isfinite, prod
@@ -12,6 +13,9 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from .errors import InvalidInput, InvalidModel
+from .frontends import Bound, load
+from .frontends.sensors import AudioSource, BoundPicture, FrontEnd
+from .ir import DType, Quant, TensorType
 
 PATTERN = "pattern"
 DTYPES = ("int8", "uint8", "int16", "int32", "int64", "float32", "bool")
@@ -179,6 +183,89 @@ def join_frames(columns: Sequence[np.ndarray], ends: Sequence[End], count: int) 
     )
 
 
+def bound_front(front: FrontEnd, ends: Sequence[End], entry: Any) -> Bound:
+    """A front end before the input that plan.json tells of. Raises ``InvalidModel``."""
+    shape = entry.get("input_shape") if isinstance(entry, Mapping) else None
+    if (
+        len(ends) != 1
+        or not isinstance(shape, list)
+        or not all(type(n) is int and 0 < n < MOST for n in shape)
+        or prod(shape) != prod(ends[0].shape)
+    ):
+        raise InvalidModel("plan.json describes a front end wrongly")
+    end = ends[0]
+    quant = None
+    if end.scale is not None and end.dtype != np.float32:
+        quant = Quant((end.scale,), (end.zero_point or 0,))
+    kind = TensorType(tuple(shape), DType.of(end.dtype), quant)
+    return front.bind(kind, at=f"input '{end.name}'")
+
+
+def sensor_data(
+    sources: Sequence[str | Path | np.ndarray], ends: Sequence[End], entry: Any
+) -> tuple[bytes, int]:
+    """The bytes that a front end's C takes, and the number of inferences they give.
+
+    ``sources`` is one: an array, a .npy file, "pattern", a .wav file for audio, an image for
+    pictures; ``entry`` the front end in plan.json. Raises ``InvalidInput``.
+    """
+    spec = entry.get("spec") if isinstance(entry, Mapping) else None
+    if not isinstance(spec, Mapping):
+        raise InvalidModel("plan.json describes a front end wrongly")
+    front = bound_front(load(spec), ends, entry)
+    if len(sources) != 1:
+        raise InvalidInput(f"{len(sources)} inputs given, the front end takes one")
+    source = sources[0]
+    data = _sensor_array(source, front)
+    try:
+        raw, count = front.raw(data), front.inferences(data)
+    except InvalidInput as error:
+        raise InvalidInput(error.problem, at=_label(source), hint=error.hint) from error
+    if count == 0:
+        there, needed = ("x".join(map(str, shape)) for shape in (data.shape, front.needed))
+        raise InvalidInput(f"too short for an inference: {there} of {needed}", at=_label(source))
+    return raw, count
+
+
+def _sensor_array(source: str | Path | np.ndarray, front: Bound) -> np.ndarray:
+    if isinstance(source, np.ndarray):
+        return source
+    if str(source) == PATTERN:
+        return front.example()
+    path = Path(source)
+    if path.suffix == ".npy":
+        return _read_npy(path)
+    if isinstance(front, BoundPicture):
+        picture = front.front
+        channels = 1 if picture.format == "gray" else 3
+        hint = "the front end has width and height"
+        pixels = _pixels(path, picture.width, picture.height, channels, resize=False, hint=hint)
+        return picture.of_rgb(pixels)
+    if isinstance(front.front, AudioSource):
+        return _read_wav(path, front.front.rate)
+    raise InvalidInput("is no .npy file", at=str(path))
+
+
+def _read_wav(path: Path, rate: int) -> np.ndarray:
+    """The samples of a .wav file of one channel and 16 bits."""
+    _need_file(path)
+    try:
+        with wave.open(str(path), "rb") as file:
+            form = file.getnchannels(), 8 * file.getsampwidth(), file.getframerate()
+            if form == (1, 16, rate):
+                return np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(np.int16)
+    except OSError as error:
+        raise InvalidInput(error.strerror or "can't be read", at=str(path)) from error
+    except Exception as error:  # the reader raises anything on broken files
+        raise InvalidInput(f"no .wav of 16-bit samples ({error})", at=str(path)) from error
+    channels, bits, found = form
+    raise InvalidInput(
+        f"{channels} channel{'s' if channels > 1 else ''} of {bits} bits at {found} Hz, the front "
+        f"end takes 1 of 16 bits at {rate} Hz",
+        at=str(path),
+    )
+
+
 def outputs_of(raw: bytes, ends: Sequence[End], count: int) -> list[np.ndarray]:
     """One array for each output; with several frames they get a leading axis."""
     rows: list[list[np.ndarray]] = [[] for _ in ends]
@@ -303,28 +390,7 @@ def picture(
     height, width, channels, first = picture_shape(end, path)
     if not (isfinite(mean or 0.0) and isfinite(std or 0.0)) or std == 0.0:
         raise InvalidInput(f"mean {mean} and std {std} scale nothing", at=str(path))
-    _need_file(path)
-    try:
-        with Image.open(path, formats=PICTURES) as file:
-            if file.size != (width, height) and not resize:
-                raise InvalidInput(
-                    f"{file.width}x{file.height} pixels, the model wants {width}x{height}",
-                    at=str(path),
-                    hint="--resize scales it",
-                )
-            if file.mode.startswith(("I", "F")):
-                raise InvalidInput(f"more than 8 bits a pixel (mode {file.mode})", at=str(path))
-            converted = file.convert("L" if channels == 1 else "RGB")
-            if converted.size != (width, height):
-                converted = converted.resize((width, height), Image.Resampling.BILINEAR)
-            pixels = np.asarray(converted, np.uint8).reshape(height, width, channels)
-    except InvalidInput:
-        raise
-    except UnidentifiedImageError as error:
-        raise InvalidInput("neither .npy nor an image", at=str(path)) from error
-    except Exception as error:  # the decoders raise anything on broken files
-        reason = getattr(error, "strerror", None) or "a broken image"
-        raise InvalidInput(reason, at=str(path)) from error
+    pixels = _pixels(path, width, height, channels, resize=resize, hint="--resize scales it")
     values = pixels.transpose(2, 0, 1) if first else pixels
     values = values.reshape(end.shape)
     plain = mean is None and std is None
@@ -338,6 +404,34 @@ def picture(
     q = np.rint(real / np.float32(end.scale)) + (end.zero_point or 0)
     limits = np.iinfo(end.dtype)
     return np.clip(q, limits.min, limits.max).astype(end.dtype)
+
+
+def _pixels(
+    path: Path, width: int, height: int, channels: int, *, resize: bool, hint: str
+) -> np.ndarray:
+    """A picture file as uint8 [height, width, channels]."""
+    _need_file(path)
+    try:
+        with Image.open(path, formats=PICTURES) as file:
+            if file.size != (width, height) and not resize:
+                raise InvalidInput(
+                    f"{file.width}x{file.height} pixels, {width}x{height} are wanted",
+                    at=str(path),
+                    hint=hint,
+                )
+            if file.mode.startswith(("I", "F")):
+                raise InvalidInput(f"more than 8 bits a pixel (mode {file.mode})", at=str(path))
+            picture = file.convert("L" if channels == 1 else "RGB")
+            if picture.size != (width, height):
+                picture = picture.resize((width, height), Image.Resampling.BILINEAR)
+            return np.asarray(picture, np.uint8).reshape(height, width, channels)
+    except InvalidInput:
+        raise
+    except UnidentifiedImageError as error:
+        raise InvalidInput("neither .npy nor an image", at=str(path)) from error
+    except Exception as error:  # the decoders raise anything on broken files
+        reason = getattr(error, "strerror", None) or "a broken image"
+        raise InvalidInput(reason, at=str(path)) from error
 
 
 def picture_shape(end: End, path: Path) -> tuple[int, int, int, bool]:

@@ -1,5 +1,6 @@
 /* Runs the model on every frame of input.bin and writes output.bin. A frame is all inputs (or
- * outputs) in order, without gaps. The figures printed at the end are read by tinymill. */
+ * outputs) in order, without gaps; with a front end, input.bin is what the sensor gives. The
+ * figures printed at the end are read by tinymill. */
 #include <stdalign.h>
 #include <stdbool.h>
 
@@ -85,7 +86,38 @@ static void stop_inside_a_frame(void) {
   tm_port_exit(1);
 }
 
-#if defined(TM_MODEL_INPUT_ROWS)
+#if defined(TM_MODEL_FRONTEND_BLOCK)
+static struct {
+  alignas(4) uint8_t bytes[TM_MODEL_FRONTEND_BLOCK * TM_MODEL_FRONTEND_UNIT_BYTES];
+  int32_t count;
+  int32_t ran;
+} block;
+
+static tm_status push_block(tm_model_context *model) {
+  return tm_model_frontend_push(model, (const void *)block.bytes, block.count, &block.ran);
+}
+
+/* Pushes what the sensor gives, block by block, until the model has run; false at the end of the
+ * file. */
+static bool run_frame(tm_status *status) {
+  do {
+    const size_t found = tm_port_read(block.bytes, sizeof block.bytes);
+    if (found == 0) {
+      return false;
+    }
+    block.count = 0;
+    size_t whole = 0;
+    for (; whole + TM_MODEL_FRONTEND_UNIT_BYTES <= found; whole += TM_MODEL_FRONTEND_UNIT_BYTES) {
+      ++block.count;
+    }
+    if (whole != found) {
+      stop_inside_a_frame();
+    }
+    *status = tm_measure_call(push_block, &context);
+  } while (*status == TM_OK && block.ran == 0);
+  return true;
+}
+#elif defined(TM_MODEL_INPUT_ROWS)
 /* Its instructions count as the model's, as does where it lies. */
 __attribute__((section(".tm_push"))) static tm_status push_row(tm_model_context *model) {
   return tm_model_push_rows(model, NULL, 1);

@@ -265,9 +265,16 @@ static __attribute__((noinline)) tm_status count(tm_model_call call, tm_model_co
 tm_status tm_two_stamps(tm_model_context *context);
 void tm_profile(int32_t layer);
 
+/* A front end counts as one more layer. */
+#if defined(TM_MODEL_FRONTEND_BLOCK)
+#define COUNTED (TM_MODEL_LAYER_COUNT + 1)
+#else
+#define COUNTED TM_MODEL_LAYER_COUNT
+#endif
+
 /* Of each layer: instructions between the hook before and the one behind each of its turns. The
  * plugin in QEMU tells by what is written here whose turn ends. */
-uint64_t tm_layer_counts[TM_MODEL_LAYER_COUNT > 2 ? TM_MODEL_LAYER_COUNT : 2];
+uint64_t tm_layer_counts[COUNTED > 2 ? COUNTED : 2];
 static struct stamp hook;
 static const struct stamp *from;
 static uint64_t first_turn_cost;
@@ -296,6 +303,9 @@ static void report_layers(void) {
   for (uint32_t layer = 0; layer != TM_MODEL_LAYER_COUNT; ++layer) {
     tm_print_indexed("layer", layer, tm_layer_counts[layer]);
   }
+#if defined(TM_MODEL_FRONTEND_BLOCK)
+  tm_print_figure("front", tm_layer_counts[TM_MODEL_LAYER_COUNT]);
+#endif
 }
 
 #endif

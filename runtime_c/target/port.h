@@ -5,7 +5,10 @@
 
 #include <stddef.h>
 
-/* Opens input.bin for reading and output.bin for writing, in the current folder. */
+/* Makes tm_port_print work, for programs without input and output. */
+void tm_port_open_console(void);
+
+/* The same, and opens input.bin for reading and output.bin for writing, in the current folder. */
 void tm_port_open(void);
 
 /* Reads up to `bytes` bytes of the input; returns how many there were. */

@@ -71,8 +71,12 @@ static uintptr_t write_bytes(uintptr_t handle, const void *from, size_t bytes) {
   return tm_call_host(SYS_WRITE, (uintptr_t)arguments);
 }
 
-void tm_port_open(void) {
+void tm_port_open_console(void) {
   console = open_file(":tt", OPEN_WRITE_TEXT);
+}
+
+void tm_port_open(void) {
+  tm_port_open_console();
   input = open_file("input.bin", OPEN_READ_BINARY);
   output = open_file("output.bin", OPEN_WRITE_BINARY);
 }

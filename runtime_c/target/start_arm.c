@@ -2,6 +2,7 @@
 #include "port.h"
 #include "start.h"
 
+#define VTOR (*(volatile uint32_t *)0xE000ED08u)
 #define CPACR (*(volatile uint32_t *)0xE000ED88u)
 #define CPACR_CP10_CP11 (0xFu << 20)
 
@@ -34,6 +35,9 @@ __attribute__((section(".tm_vectors"), used)) static const union vector vectors[
 };
 
 void tm_start(void) {
+#if !defined(__ARM_ARCH_6M__)
+  VTOR = (uint32_t)(uintptr_t)vectors; /* a bootloader has its own */
+#endif
 #if defined(__ARM_FP) || defined(__ARM_FEATURE_MVE)
   CPACR |= CPACR_CP10_CP11;
   __asm__ volatile("dsb\n\tisb" ::: "memory");

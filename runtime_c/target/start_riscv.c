@@ -16,7 +16,8 @@ __asm__(
     "csrw mtvec, t0\n\t"
     "j tm_start_c\n");
 
-__attribute__((aligned(4))) void tm_trap(void) {
+/* ESP32-C3 takes the address in steps of 256. */
+__attribute__((aligned(256))) void tm_trap(void) {
   tm_port_print("error the core took a fault\n");
   tm_port_exit(1);
 }

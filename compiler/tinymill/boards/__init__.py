@@ -1,23 +1,41 @@
 """The targets: one TOML a board under boards/, read and checked here."""
 
 from tinymill.boards.board import (
+    BOARDS_VARIABLE,
+    FLASH_TOOLS,
+    UARTS,
     Board,
+    Boot,
+    BootBlock,
     CoarseTimer,
     Compiler,
+    Firmware,
+    FlashTool,
     Region,
+    SetupStep,
     Simulator,
     Timer,
+    board_paths,
     list_boards,
     load_board,
 )
 
 __all__ = [
+    "BOARDS_VARIABLE",
+    "FLASH_TOOLS",
+    "UARTS",
     "Board",
+    "Boot",
+    "BootBlock",
     "CoarseTimer",
     "Compiler",
+    "Firmware",
+    "FlashTool",
     "Region",
+    "SetupStep",
     "Simulator",
     "Timer",
+    "board_paths",
     "list_boards",
     "load_board",
 ]

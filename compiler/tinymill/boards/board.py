@@ -6,6 +6,7 @@ file is one ``BoardError`` of one line that names the file and the key.
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from dataclasses import dataclass
@@ -24,8 +25,33 @@ KINDS = ("flash", "ram")
 DIRECTIONS = ("up", "down")
 ADDRESS_END = 1 << 32
 
+UARTS = ("16550", "cmsdk", "esp", "lpuart", "nrf", "pl011", "stm32_v1", "stm32_v2")
+"""Families of UARTs: runtime_c/target/uart_<family>.c drives each."""
+
+CYCLES = ("dwt", "mcycle", "esp")
+"""Cycle counters: Cortex-M's DWT, RISC-V's own, that of Espressif's RISC-V cores."""
+
+SETUP_STEPS = ("set", "wait")
+
+FLASH_TOOLS: dict[str, dict[str, str]] = {
+    "bossac": {},
+    "dfu-util": {"device": "string"},
+    "esptool": {"chip": "string"},
+    "gdb": {"remote": "string", "before": "strings", "after": "strings"},
+    "openocd": {"config": "strings"},
+    "picotool": {},
+    "pyocd": {"target": "string"},
+    "st-flash": {},
+    "teensy_loader_cli": {"mcu": "string"},
+}
+"""Tools that write a board's flash and the options a board file gives each."""
+
+BOARDS_VARIABLE = "TINYMILL_BOARDS"
+"""Environment variable naming a folder of the user's own boards."""
+
 _REGION_NAME = re.compile(r"[a-z][a-z0-9_]*")
 _BOARD_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
+_SOURCE_NAME = re.compile(r"boot_[a-z0-9_]+\.S")
 
 
 @dataclass(frozen=True)
@@ -37,6 +63,8 @@ class Region:
     """"flash" (kept without power, or playing that part in a simulator) or "ram"."""
     address: int
     size: int
+    data_address: int | None = None
+    """Where loads see the region, if not where instructions are fetched from it."""
 
     @property
     def end(self) -> int:
@@ -92,6 +120,71 @@ class Timer:
 
 
 @dataclass(frozen=True)
+class SetupStep:
+    """One step of a board's set-up, on a 32-bit register.
+
+    "set" writes (old & ~mask) | value, and does not read first where the mask is all ones;
+    "wait" waits until (register & mask) == value.
+    """
+
+    kind: str
+    address: int
+    mask: int
+    value: int
+
+
+@dataclass(frozen=True)
+class Firmware:
+    """How the board's own firmware speaks to the world: one UART, and what it needs first."""
+
+    uart: str
+    base: int
+    clock_hz: int
+    """Of the UART, as the set-up leaves it."""
+    baud: int
+    core_hz: int
+    """Of the core, as start-up and set-up leave it; 0 where a bootloader's clocks stay."""
+    cycles: str | None
+    """The counter that times an inference, where the core has one."""
+    setup: tuple[SetupStep, ...]
+
+
+@dataclass(frozen=True)
+class BootBlock:
+    """Bytes that the chip's boot ROM looks for, at ``offset`` from the first flash region's start.
+
+    They are 32-bit ``words`` (numbers, or "vectors", "image_bytes", "block.NAME" for addresses and
+    sizes that the linker knows), or the section ``.tm_boot.<name>`` of an assembly ``source``.
+    """
+
+    name: str
+    offset: int
+    words: tuple[int | str, ...]
+    source: Path | None
+
+
+@dataclass(frozen=True)
+class Boot:
+    """What stands at the start of the image: boot blocks and, at ``vectors`` (an offset), the
+    vector table or, on RISC-V, the first instruction."""
+
+    vectors: int
+    blocks: tuple[BootBlock, ...]
+
+
+@dataclass(frozen=True)
+class FlashTool:
+    """A tool that can write the board, with what the board file says about it."""
+
+    name: str
+    options: tuple[tuple[str, str | tuple[str, ...]], ...]
+
+    def option(self, name: str) -> str | tuple[str, ...]:
+        """The value of an option that ``FLASH_TOOLS`` lists for this tool."""
+        return dict(self.options)[name]
+
+
+@dataclass(frozen=True)
 class Board:
     """One target of the compiler."""
 
@@ -105,6 +198,12 @@ class Board:
     simulator: Simulator | None
     timer: Timer | None
     regions: tuple[Region, ...]
+    firmware: Firmware | None = None
+    boot: Boot | None = None
+    flash_tools: tuple[FlashTool, ...] = ()
+    """The one that is taken unasked comes first."""
+    flash_note: str | None = None
+    """What a person has to do before the first tool can write."""
 
     @property
     def is_host(self) -> bool:
@@ -122,10 +221,29 @@ class Board:
         return tuple(region for region in self.regions if region.kind == "ram")
 
 
+def _own_boards() -> Path | None:
+    """The folder of the user's boards, if there is one; else ``BoardError`` or None."""
+    text = os.environ.get(BOARDS_VARIABLE)
+    if not text:
+        return None
+    if not Path(text).is_dir():
+        raise BoardError("is no folder", at=f"{BOARDS_VARIABLE}={text}")
+    return Path(text)
+
+
+def board_paths() -> dict[str, Path]:
+    """Name -> file of all boards: those that tinymill brings, and those in the folder that
+    ``TINYMILL_BOARDS`` names, which win; ``host`` first, the others sorted."""
+    found = {path.stem: path for path in share("boards").glob("*.toml")}
+    own = _own_boards()
+    if own is not None:
+        found |= {path.stem: path for path in own.glob("*.toml")}
+    return {name: found[name] for name in sorted(found, key=lambda name: (name != "host", name))}
+
+
 def list_boards() -> tuple[str, ...]:
-    """Names of the boards that tinymill brings: ``host`` first, the others sorted."""
-    names = sorted(path.stem for path in share("boards").glob("*.toml"))
-    return tuple(sorted(names, key=lambda name: (name != "host", name)))
+    """Names of ``board_paths``."""
+    return tuple(board_paths())
 
 
 def load_board(name_or_path: str | Path) -> Board:
@@ -133,14 +251,12 @@ def load_board(name_or_path: str | Path) -> Board:
     text = str(name_or_path)
     if text.endswith(".toml"):
         path = Path(text)
-        where = path.name
     else:
-        if text not in list_boards():
-            raise BoardError(
-                f"there is no board {text!r}", hint=f"known: {', '.join(list_boards())}"
-            )
-        path = share("boards") / f"{text}.toml"
-        where = path.name
+        paths = board_paths()
+        if text not in paths:
+            raise BoardError(f"there is no board {text!r}", hint=f"known: {', '.join(paths)}")
+        path = paths[text]
+    where = path.name
     try:
         table = tomllib.loads(path.read_bytes().decode())
     except FileNotFoundError:
@@ -151,7 +267,7 @@ def load_board(name_or_path: str | Path) -> Board:
         raise BoardError(f"is not TOML: {error}", at=where) from None
     except RecursionError:
         raise BoardError("is not TOML: nested too deeply", at=where) from None
-    board = _board(_Table(table, where, ""))
+    board = _board(_Table(table, where, ""), path.parent)
     if board.name != path.stem:
         raise BoardError(f"name is {board.name!r}, not the file's", at=where)
     return board
@@ -223,7 +339,7 @@ class _Table:
             raise self.fail(sorted(self.table)[0], "is unknown")
 
 
-def _board(table: _Table) -> Board:
+def _board(table: _Table, folder: Path) -> Board:
     name = table.string("name")
     if not _BOARD_NAME.fullmatch(name):
         raise table.fail("name", f"is {name!r}: lower-case letters, digits and - only")
@@ -235,16 +351,31 @@ def _board(table: _Table) -> Board:
     clock_hz = None if host else table.integer("clock_hz", 1, 10**10)
     simulator = _simulator(table.sub("simulator")) if "simulator" in table.table else None
     timer = _timer(table.sub("timer")) if "timer" in table.table else None
+    firmware = None
+    if "firmware" in table.table:
+        firmware = _firmware(table.sub("firmware"), clock_hz or 0)
+    boot = _boot(table.sub("boot"), folder) if "boot" in table.table else None
+    flash_tools: tuple[FlashTool, ...] = ()
+    flash_note = None
+    if "flash" in table.table:
+        flash = table.sub("flash")
+        flash_note = flash.string("note") if "note" in flash.table else None
+        flash_tools = _flash_tools(flash)
     regions = tuple(_region(each) for each in table.tables("region"))
     table.end()
-    if host and (simulator or timer or regions):
-        raise BoardError("the host has no simulator, timer or regions", at=table.where)
+    if host and (simulator or timer or firmware or boot or flash_tools or regions):
+        raise BoardError("the host has no simulator, timer, firmware or regions", at=table.where)
     if not host:
         for kind in KINDS:
             if not any(region.kind == kind for region in regions):
                 raise BoardError(f"has no region of kind {kind}", at=table.where)
         _check_regions(regions, table.where)
-    return Board(name, title, core, features, clock_hz, compiler, simulator, timer, regions)
+        if simulator is None and firmware is None:
+            raise BoardError("needs [firmware], [simulator] or both", at=table.where)
+    return Board(
+        name, title, core, features, clock_hz, compiler, simulator, timer, regions,
+        firmware, boot, flash_tools, flash_note,
+    )  # fmt: skip
 
 
 def _compiler(table: _Table) -> Compiler:
@@ -298,12 +429,121 @@ def _timer(table: _Table) -> Timer:
     return Timer(counter, bits, direction, (num, den), start, coarse)
 
 
+def _firmware(table: _Table, clock_hz: int) -> Firmware:
+    firmware = Firmware(
+        uart=table.string("uart", UARTS),
+        base=table.integer("base", 0, ADDRESS_END - 4),
+        clock_hz=table.integer("clock_hz", 1, ADDRESS_END - 1),
+        baud=table.integer("baud", 300, 10**8),
+        core_hz=table.integer("core_hz", 0, 10**10) if "core_hz" in table.table else clock_hz,
+        cycles=table.string("cycles", CYCLES) if "cycles" in table.table else None,
+        setup=_setup(table),
+    )
+    table.end()
+    if firmware.clock_hz // firmware.baud == 0:
+        raise table.fail("baud", "is more than the UART's clock")
+    return firmware
+
+
+def _setup(table: _Table) -> tuple[SetupStep, ...]:
+    entries = table.take("setup")
+    problem = 'must hold steps ["set" or "wait", address, mask, value]'
+    if not isinstance(entries, list):
+        raise table.fail("setup", problem)
+    steps = []
+    for entry in entries:
+        if not isinstance(entry, list) or len(entry) != 4 or entry[0] not in SETUP_STEPS:
+            raise table.fail("setup", problem)
+        address, mask, value = (
+            table.check("setup", part, 0, ADDRESS_END - 1) for part in entry[1:]
+        )
+        if address % 4:
+            raise table.fail("setup", f"has {address:#x}, which is no word's address")
+        if value & ~mask:
+            raise table.fail("setup", f"has the value {value:#x} outside its mask {mask:#x}")
+        steps.append(SetupStep(entry[0], address, mask, value))
+    return tuple(steps)
+
+
+def _boot(table: _Table, folder: Path) -> Boot:
+    vectors = table.integer("vectors", 0, 1 << 20)
+    blocks = tuple(_block(each, folder) for each in table.tables("block"))
+    table.end()
+    names = [block.name for block in blocks]
+    for block in blocks:
+        if names.count(block.name) > 1:
+            raise BoardError(f"has two boot blocks named {block.name}", at=table.where)
+        for word in block.words:
+            if isinstance(word, str) and not (
+                word in ("vectors", "image_bytes") or word.removeprefix("block.") in names
+            ):
+                raise BoardError(
+                    f"boot block {block.name} has {word!r}, which the linker doesn't know",
+                    at=table.where,
+                    hint="vectors, image_bytes or block.NAME",
+                )
+    return Boot(vectors, blocks)
+
+
+def _block(table: _Table, folder: Path) -> BootBlock:
+    name = table.string("name")
+    if not _REGION_NAME.fullmatch(name):
+        raise table.fail("name", f"is {name!r}: lower-case letters, digits and _ only")
+    offset = table.integer("offset", 0, 1 << 20)
+    words: tuple[int | str, ...] = ()
+    source = None
+    if "source" in table.table:
+        text = table.string("source")
+        if not _SOURCE_NAME.fullmatch(text):
+            raise table.fail("source", f"is {text!r}, not boot_....S")
+        paths = (folder / text, share("runtime_c") / "target" / text)
+        source = next((path for path in paths if path.is_file()), None)
+        if source is None:
+            raise table.fail("source", f"is {text!r}, and there is no such file")
+    else:
+        value = table.take("words")
+        if not isinstance(value, list) or not value:
+            raise table.fail("words", "must be a list of integers and names")
+        words = tuple(
+            word if isinstance(word, str) else table.check("words", word, 0, ADDRESS_END - 1)
+            for word in value
+        )
+    table.end()
+    if offset % 4:
+        raise table.fail("offset", "must be a multiple of 4")
+    return BootBlock(name, offset, words, source)
+
+
+def _flash_tools(table: _Table) -> tuple[FlashTool, ...]:
+    first = table.string("tool", tuple(FLASH_TOOLS))
+    found = []
+    for name in sorted(FLASH_TOOLS, key=lambda name: (name != first, name)):
+        if name not in table.table:
+            continue
+        inner = table.sub(name)
+        options = tuple(
+            (key, inner.strings(key) if kind == "strings" else inner.string(key))
+            for key, kind in FLASH_TOOLS[name].items()
+        )
+        inner.end()
+        found.append(FlashTool(name, options))
+    table.end()
+    if not found or found[0].name != first:
+        raise table.fail(first, "is missing")
+    return tuple(found)
+
+
 def _region(table: _Table) -> Region:
     region = Region(
         name=table.string("name"),
         kind=table.string("kind", KINDS),
         address=table.integer("address", 0, ADDRESS_END - 1),
         size=table.integer("size", 1024, ADDRESS_END),
+        data_address=(
+            table.integer("data_address", 0, ADDRESS_END - 1)
+            if "data_address" in table.table
+            else None
+        ),
     )
     table.end()
     if not _REGION_NAME.fullmatch(region.name):
@@ -312,6 +552,8 @@ def _region(table: _Table) -> Region:
         raise table.fail("size", "and address must be multiples of 16")
     if region.end > ADDRESS_END:
         raise table.fail("size", "reaches beyond the 32-bit address space")
+    if region.data_address is not None and region.data_address % 16:
+        raise table.fail("data_address", "must be a multiple of 16")
     return region
 
 

@@ -2,6 +2,7 @@
 
 from tinymill.deploy.build import build
 from tinymill.deploy.cycles import Estimate
+from tinymill.deploy.flashing import FlashPlan, flash, list_probes, plan_flash
 from tinymill.deploy.forecast import Forecast, forecast
 from tinymill.deploy.library import shared_library
 from tinymill.deploy.measure import Measurement, measure
@@ -11,12 +12,16 @@ from tinymill.deploy.toolchain import missing
 __all__ = [
     "RAM_ALLOWANCE",
     "Estimate",
+    "FlashPlan",
     "Forecast",
     "Measurement",
     "build",
+    "flash",
     "forecast",
+    "list_probes",
     "measure",
     "missing",
+    "plan_flash",
     "shared_library",
     "target_files",
 ]

@@ -27,18 +27,20 @@ def build(
     profile: bool = False,
     cc: str | None = None,
     sanitize: bool = False,
+    firmware: bool | None = None,
     halt: Halt | None = None,
 ) -> Path:
     """The program built from ``project`` in ``folder`` (made if missing); nothing is written
     elsewhere. ``profile`` builds with -DTM_PROFILE, ``sanitize`` with the address and
-    undefined-behaviour sanitizers (host only). ``halt`` may stop the compilers.
+    undefined-behaviour sanitizers (host only). ``firmware`` asks for the program that the board
+    itself runs (see ``recipe``). ``halt`` may stop the compilers.
 
     Raises ``ToolMissing``, ``ToolFailed`` (with the compiler's first error), ``OutOfMemory``
     when a memory region overflows.
     """
     if sanitize and not board.is_host:
         raise BoardError(f"{board.name} has no sanitizers", hint="they run on the host only")
-    steps = recipe(board, model, profile=profile, sanitize=sanitize)
+    steps = recipe(board, model, profile=profile, sanitize=sanitize, firmware=firmware)
     command = toolchain.compiler(board, cc)
     project = project.resolve()
     for unit in steps.units:

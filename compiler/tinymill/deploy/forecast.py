@@ -78,9 +78,11 @@ def _measured(
         if not _run(argv, folder):
             return None
     graph = folder / "model" / f"{model}.ci"
-    stack = None
-    if graph.is_file():
-        stack = deepest(graph.read_text(), f"{model}_run", rf"{re.escape(model)}_f\d+")
+    text = graph.read_text() if graph.is_file() else ""
+    # with a front end, a push is what runs the model
+    entries = [f"{model}_frontend_push", f"{model}_run"]
+    entry = next((name for name in entries if f'title: "{name}"' in text), entries[-1])
+    stack = deepest(text, entry, rf"{re.escape(model)}_f\d+")
     if board.is_host:
         own = folder / "model" / f"{model}.o"
         return Forecast(object_sizes(own, None).code, stack)

@@ -32,6 +32,8 @@ class Measurement:
     """Of the first inference, exact, from a build without TM_PROFILE; None on the host."""
     layer_instructions: tuple[int, ...] | None
     """Of each layer in the first inference, where asked for and counted."""
+    front_instructions: int | None
+    """Of the front end until the first inference, where there is one and layers are counted."""
     cycles: int | None
     """Of the first inference, an estimate, where asked for."""
     layer_cycles: tuple[int, ...] | None
@@ -78,7 +80,9 @@ def measure(
     ``ToolMissing``, ``ToolFailed``, ``OutOfMemory``, ``BoardError``.
     """
     if not board.is_host and board.simulator is None:
-        raise BoardError(f"{board.name} has no simulator to run in")
+        raise BoardError(
+            f"{board.name} has no simulator to run in", hint="tinymill flash writes the board"
+        )
     if cycles:
         cycle_counts.check(board)
     try:
@@ -149,7 +153,7 @@ def _measure(
                 plain = pool.submit(attempt, "plain", False)
                 profiled = pool.submit(attempt, "profile", True) if profile else None
                 program, report = plain.result()
-                layers = layer_cycles = None
+                layers = layer_cycles = front = None
                 if profiled is not None:
                     try:
                         second = profiled.result()[1]
@@ -157,6 +161,7 @@ def _measure(
                         second = None
                     if second is not None:
                         layers = second.layers
+                        front = second.figures.get("front")
                         layer_cycles = _layer_cycles(second)
             except BaseException:
                 halt.stop()
@@ -175,6 +180,7 @@ def _measure(
         status=figures["status"],
         instructions=figures.get("instructions"),
         layer_instructions=layers,
+        front_instructions=front,
         cycles=None if found is None else found.cycles,
         layer_cycles=layer_cycles,
         instruction_classes=None if found is None else found.classes,
@@ -187,8 +193,13 @@ def _measure(
 
 
 def _layer_cycles(report: _Report) -> tuple[int, ...] | None:
-    """Cycles of each layer; what runs behind the last hook belongs to none."""
-    if report.estimate is None or len(report.estimate.layers) < len(report.layers):
+    """Cycles of each layer; what runs behind the last hook belongs to none. A front end's hooks
+    stand between them, and so there are none with one."""
+    if (
+        "front" in report.figures
+        or report.estimate is None
+        or len(report.estimate.layers) < len(report.layers)
+    ):
         return None
     return report.estimate.layers[: len(report.layers)]
 

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path, PurePath
 
 from tinymill.boards import Board
+from tinymill.errors import BoardError
 
 PROGRAM = "main"
 
+FIRMWARE = "firmware.elf"
+"""The program that a board runs on its own: frames come over its UART."""
+
 WARNINGS = ("-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror")
+
+# A fused multiply-add rounds once where the definition rounds twice.
+EXACT = ("-ffp-contract=off",)
 
 C_FLAGS = (
     "-std=c11",
     *WARNINGS,
-    # A fused multiply-add rounds once where the definition rounds twice.
-    "-ffp-contract=off",
+    *EXACT,
     "-ffunction-sections",
     "-fdata-sections",
 )
@@ -55,28 +62,57 @@ class Recipe:
     program: str = PROGRAM
 
 
-def recipe(board: Board, model: str, *, profile: bool = False, sanitize: bool = False) -> Recipe:
-    """How ``model`` is built for ``board``, from the files of its project."""
+def runs_here(board: Board) -> bool:
+    """Whether there is a program that runs on this machine, by itself or in a simulator."""
+    return board.is_host or board.simulator is not None
+
+
+def recipe(
+    board: Board,
+    model: str,
+    *,
+    profile: bool = False,
+    sanitize: bool = False,
+    firmware: bool | None = None,
+) -> Recipe:
+    """How ``model`` is built for ``board``, from the files of its project.
+
+    ``firmware`` asks for what the board itself runs, instead of what runs here; None takes it where
+    the board has nothing else. Raises ``BoardError`` where the board's file tells of none.
+    """
+    if firmware is None:
+        firmware = not runs_here(board)
     harness: tuple[str, ...]
     freestanding: tuple[str, ...]
     link: tuple[str, ...]
-    if board.is_host:
+    if firmware:
+        if board.firmware is None:
+            raise BoardError(f"{board.name} has no UART for firmware to speak over")
+        harness = ("firmware.c", f"uart_{board.firmware.uart}.c")
+        harness += tuple(source.name for source in boot_sources(board))
+    elif board.is_host:
         harness = ("main.c", "measure_host.c", "port_host.c")
+    else:
+        harness = ("main.c", "measure_simulated.c", "port_semihosting.c")
+    if board.is_host:
         freestanding = ()
         link = ("-Wl,--gc-sections", "-Wl,-z,now")
     else:
-        start = STARTS[board.compiler.family]
-        harness = ("main.c", "measure_simulated.c", "port_semihosting.c", start)
+        harness += (STARTS[board.compiler.family],)
         freestanding = FREESTANDING
-        # Flash and RAM of a microcontroller share pages: no protection to warn about.
-        link = ("-nostartfiles", "-static", "-Wl,--gc-sections", "-Wl,--no-warn-rwx-segments")
+        # Flash and RAM of a microcontroller share pages: no protection to warn about. Nor are there
+        # pages: else the file's own headers become part of a segment, which a tool would write.
+        link = (
+            "-nostartfiles", "-static", "-Wl,--gc-sections", "-Wl,--no-warn-rwx-segments",
+            "-Wl,--nmagic",
+        )  # fmt: skip
     compiler = board.compiler
     flags = (*compiler.flags, compiler.optimise, *C_FLAGS)
     if profile:
         flags += ("-DTM_PROFILE",)
     extra = SANITIZERS if sanitize else ()
     units = tuple(
-        Unit(f"target/{name}", f"harness/{name.removesuffix('.c')}.o", True) for name in harness
+        Unit(f"target/{name}", f"harness/{PurePath(name).stem}.o", True) for name in harness
     ) + tuple(Unit(f"{name}.c", f"model/{name}.o", False) for name in (model, f"{model}_weights"))
     return Recipe(
         units=units,
@@ -89,4 +125,11 @@ def recipe(board: Board, model: str, *, profile: bool = False, sanitize: bool = 
             "-lm",
         ),
         script=None if board.is_host else "target/link.ld",
+        program=FIRMWARE if firmware else PROGRAM,
     )
+
+
+def boot_sources(board: Board) -> tuple[Path, ...]:
+    """The assembly files of the board's boot blocks."""
+    blocks = board.boot.blocks if board.boot is not None else ()
+    return tuple(block.source for block in blocks if block.source is not None)

@@ -23,6 +23,8 @@ INSTALL = {
     "gcc": "apt-get install gcc",
     "clang": "apt-get install clang",
     "arm-none-eabi-gcc": "apt-get install gcc-arm-none-eabi libnewlib-arm-none-eabi",
+    "arm-none-eabi-objcopy": "apt-get install binutils-arm-none-eabi",
+    "riscv64-unknown-elf-objcopy": "apt-get install binutils-riscv64-unknown-elf",
     "arm-none-eabi-objdump": "apt-get install binutils-arm-none-eabi",
     "riscv64-unknown-elf-gcc": "apt-get install gcc-riscv64-unknown-elf "
     "picolibc-riscv64-unknown-elf",
@@ -52,6 +54,11 @@ def compiler_name(board: Board, cc: str | None = None) -> tuple[str, ...]:
     if not command:
         raise BoardError("the compiler's name is blank")
     return command
+
+
+def objcopy_name(board: Board) -> str:
+    """The program that turns a linked one into what flash tools write."""
+    return "objcopy" if board.is_host else f"{board.compiler.family}-objcopy"
 
 
 def require(program: str) -> str:

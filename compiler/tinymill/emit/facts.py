@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from math import isinf, isnan
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,6 +25,9 @@ from ..ir import (
     Window,
 )
 from ..schedule import Plan, Segment, Step
+
+if TYPE_CHECKING:
+    from .front import FrontFacts
 
 C_TYPES = {dtype.numpy: dtype.c for dtype in DType}
 LINE = 12
@@ -183,6 +186,7 @@ class ModelFacts:
     weights_bytes: int
     inputs_kept: bool
     weights_const: str
+    front: FrontFacts | None = None
 
     @property
     def uses_turns(self) -> bool:
@@ -350,9 +354,7 @@ class _Collector:
         return re.sub(r"^(arena|slow) ", r"context->\1 ", self._address(value))
 
     def _place(self, buffer: str) -> str:
-        offset = self.plan.placement.offsets[buffer]
-        fast = self.plan.fast_bytes
-        return f"arena + {offset}" if fast is None or offset < fast else f"slow + {offset - fast}"
+        return place_of(self.plan, buffer)
 
     # -- steps ----------------------------------------------------------------------------
 
@@ -566,6 +568,12 @@ class _Collector:
         if len(raw) and bool((raw == raw[0]).all()):
             return StateFacts(_comment(name), offset, len(raw), int(raw[0]), "")
         return StateFacts(_comment(name), offset, len(raw), None, self._array(initial))
+
+
+def place_of(plan: Plan, buffer: str) -> str:
+    """C expression for the first byte of a buffer, in terms of ``arena`` and ``slow``."""
+    offset, fast = plan.placement.offsets[buffer], plan.fast_bytes
+    return f"arena + {offset}" if fast is None or offset < fast else f"slow + {offset - fast}"
 
 
 def number(value: int | float | np.integer | np.floating) -> str:

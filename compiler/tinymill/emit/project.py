@@ -47,7 +47,10 @@ def render(facts: ModelFacts, plan: Plan) -> dict[str, str]:
             ("_weights.c", "model_weights.c.j2"),
         )
     }
-    files |= kernel_files({step.kernel.source for step in plan.steps})
+    sources = {step.kernel.source for step in plan.steps}
+    if facts.front is not None:
+        sources.add(share("runtime_c") / "frontend" / f"{facts.front.source}.c")
+    files |= kernel_files(sources)
     return files
 
 

@@ -1,4 +1,4 @@
-"""Model files -> Graph."""
+"""Model files -> Graph; ``load``: the front ends that stand between a sensor and a model."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from ..errors import InvalidModel
 from ..ir import Graph
 from .limits import MAX_FILE
 from .onnx import read_onnx
+from .sensors import Bound, FrontEnd, load
 from .tflite import read_tflite
 
 
@@ -50,4 +51,4 @@ def _at(path: str, read) -> Graph:
         raise
 
 
-__all__ = ["read_model"]
+__all__ = ["Bound", "FrontEnd", "load", "read_model"]

@@ -2,11 +2,12 @@
 
 from .kernels import Kernel, choose, kernel_table
 from .plan import Buffer, Choice, Overlay, Placement, Plan, Segment, Step, Turn
-from .planner import Goal, Planner, plan
+from .planner import FRONT_SCRATCH, Goal, Planner, plan
 from .saved import choices_of, schedule_of
 from .steps import Optimize
 
 __all__ = [
+    "FRONT_SCRATCH",
     "Buffer",
     "Choice",
     "Goal",

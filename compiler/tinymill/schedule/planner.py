@@ -12,7 +12,7 @@ from ..ir import Graph
 from .lifetimes import ALIGN, Section, buffers_of, heat_of, overlays_of
 from .order import ordered as ordered_nodes
 from .placement import check, place, place_in_two
-from .plan import Plan, Segment, Turn
+from .plan import Buffer, Plan, Segment, Turn
 from .segments import (
     NEVER,
     WHOLE,
@@ -30,6 +30,8 @@ from .streaming import Stream, member_of
 
 Goal = Literal["min-time", "balanced", "min-ram", "patched"]
 """What the planner strives for."""
+FRONT_SCRATCH = "scratch of the front end"
+FRONT_ALIGN = 4
 TRIES = 24
 """Plans placed for one budget before it is given up."""
 MOST_COST = 1.08
@@ -66,7 +68,8 @@ class Planner:
     ``keep_inputs`` leaves the inputs' bytes untouched by a run. ``optimize`` says whether kernels
     may spend flash on time. With ``stream_input`` the input comes row by row and is never held
     whole. An arena of more than ``fast_ram`` bytes is split: what is used most lies in a first,
-    fast memory of that size, the rest in a second one. Raises ``UnsupportedOp`` naming the node
+    fast memory of that size, the rest in a second one. A front end has ``front_scratch`` bytes
+    of the arena while it writes the input. Raises ``UnsupportedOp`` naming the node
     that no kernel serves.
     """
 
@@ -79,6 +82,7 @@ class Planner:
         optimize: Optimize = "time",
         stream_input: bool = False,
         fast_ram: int | None = None,
+        front_scratch: int = 0,
     ) -> None:
         for port in graph.outputs:
             if graph.is_constant(port.value):
@@ -87,8 +91,11 @@ class Planner:
         self.graph = graph = graph.replace(nodes=order.nodes)
         self.keep_inputs = keep_inputs
         self.fast_ram = fast_ram
+        self.front_scratch = front_scratch
         self.slow_ram: int | None = None
         """Bytes of the second memory, where they are known."""
+        self.may_stream = True
+        """Whether the input could come row by row as far as what is before the model goes."""
         self.optimize: Optimize = optimize
         self.workshop = Workshop(graph, features, optimize)
         streamed = _streamed(graph, self.workshop) if stream_input else None
@@ -115,8 +122,9 @@ class Planner:
     def streaming(self) -> Planner:
         """The planner of the same graph whose input comes row by row."""
         return Planner(
-            self.graph, self.workshop.features, optimize=self.optimize, stream_input=True
-        )
+            self.graph, self.workshop.features, optimize=self.optimize, stream_input=True,
+            front_scratch=self.front_scratch,
+        )  # fmt: skip
 
     def within(self, arena: int) -> Plan | None:
         """The fastest plan found whose arena is at most ``arena`` bytes; None if none is."""
@@ -295,6 +303,10 @@ class Planner:
             sections.append(section)
             start += choice.count
         buffers = buffers_of(self.graph, sections, keep_inputs=self.keep_inputs)
+        if self.front_scratch:
+            # rows that come one by one are made while the first segment runs
+            last = -1 if self.streamed is None else 0
+            buffers += (Buffer(FRONT_SCRATCH, (), self.front_scratch, -1, last, FRONT_ALIGN),)
         overlays = overlays_of(self.graph, sections, buffers)
         placement = place(buffers, overlays)
         boundary = None
