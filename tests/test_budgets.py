@@ -112,6 +112,44 @@ def test_a_plan_that_does_not_fit_the_board_names_the_one_that_does(
     assert not (tmp_path / "p").exists()
 
 
+def test_what_is_missing_is_told_to_some_bytes(tmp_path: Path) -> None:
+    """The stack is that of the plan's code, not one set aside; so little is refused that fits."""
+    need_tool(*missing(load_board(BOARD)))
+    least = tinymill.run(MODEL, target=BOARD, plan="min-ram", layers=False).ram.total
+    assert tinymill.compile(MODEL, target=BOARD, ram=least + 200).plan.cost > 0
+    with pytest.raises(OutOfMemory) as raised:
+        tinymill.compile(MODEL, target=BOARD, ram=5_000)
+    assert least <= raised.value.needed + 8 and raised.value.needed <= least + 200
+
+
+def test_copied_weights_count(shared: Path) -> None:
+    need_tool(*missing(load_board(BOARD)))
+    more: Any = {"target": BOARD, "weights": "ram", "layers": False}
+    with pytest.raises(OutOfMemory):
+        tinymill.run(MODEL, ram=100_000, **more)
+    assert tinymill.run(MODEL, ram=120_000, **more).ram.total <= 120_000
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"ram": "x"}, {"ram": 0}, {"ram": True}, {"fast_ram": -1}, {"step": 1.5}, {"plan": None},
+     {"plan": [1]}, {"stream_input": True, "keep_inputs": True}],
+    ids=str,
+)  # fmt: skip
+def test_wrong_arguments_of_the_call(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInput):
+        tinymill.compile(MODEL, **wrong)
+
+
+def test_a_step_in_two_memories(shared: Path) -> None:
+    need_tool(*missing(load_board(BOARD)))
+    file = shared / baselines()["str_ww_ref_model.tflite"]["file"]
+    more: Any = {"target": BOARD, "step": 1, "layers": False}
+    whole = tinymill.run(file, **more)
+    split = tinymill.run(file, fast_ram=600, **more)
+    assert split.output_crc32 == whole.output_crc32
+
+
 # -- plans from files ---------------------------------------------------------------------------
 
 
@@ -161,7 +199,7 @@ def test_an_edited_plan_is_taken(saved: Path, tmp_path: Path) -> None:
 
 WRONG: dict[str, tuple[Callable[[list[dict[str, Any]]], Any], str]] = {
     "another name": (lambda s: s[0]["layers"].__setitem__(0, "nobody"), "'nobody' where the model"),
-    "another order": (lambda s: s[1]["layers"].reverse(), "where the model has"),
+    "another order": (lambda s: streamed(s)["layers"].reverse(), "where the model has"),
     "a layer left out": (lambda s: s[-1]["layers"].pop(), "names no layers|ends before|needs rows"),
     "the end left out": (lambda s: s[:-1], "ends before layer"),
     "a layer too many": (lambda s: s[-1]["layers"].append("more"), "goes beyond"),

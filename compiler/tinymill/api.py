@@ -330,6 +330,13 @@ def compile(
     ):  # fmt: skip
         if value not in get_args(allowed):
             raise InvalidInput(f"{option} is {value!r}, not one of {', '.join(get_args(allowed))}")
+    if not isinstance(plan, str | Path):
+        raise InvalidInput(f"plan is {plan!r}, neither a name nor a path")
+    for option, number, least in (("ram", ram, 1), ("fast_ram", fast_ram, 0), ("step", step, 1)):
+        if number is None:
+            continue
+        if not isinstance(number, int) or isinstance(number, bool) or number < least:
+            raise InvalidInput(f"{option} is {number!r}, not a whole number from {least} on")
     board = target if isinstance(target, Board) else load_board(target)
     source = Path(model)
     dump = None if dump_passes is None else Path(dump_passes)
@@ -364,6 +371,7 @@ def _compile_graph(
 ) -> Compiled:
     """A graph that the passes have lowered as C; ``source`` is the file it came from."""
     board = _tuned(board, optimize)
+    _check_kept(keep_inputs, stream_input)
     if step is not None and frontend is not None:
         raise InvalidInput("--step takes rows of the model's input", hint="leave out --frontend")
     front = None if frontend is None else _front_of(graph, frontend, stream_input)
@@ -390,11 +398,19 @@ def _compile_graph(
     else:
         if plan != "min-time":
             raise InvalidInput("a budget of RAM finds its own plan", hint="leave out --plan")
-        planner, found = planned_within(
-            planners, ram, board,
-            lambda tried: forecast(render(facts_for(tried), tried), board, prefix),
-            beside=0 if front is None else front.state_bytes,
-        )  # fmt: skip
+        beside = 0 if front is None else front.state_bytes
+        if weights == "ram":
+            beside += facts_for(planners[0].plan("min-time")).weights_bytes
+
+        def foretold(tried: Plan) -> Forecast | None:
+            found = facts_for(tried)
+            around = target_files(
+                board, prefix, arena_bytes=tried.arena_bytes - tried.slow_bytes,
+                weights_bytes=found.weights_bytes, slow_bytes=tried.slow_bytes,
+            )  # fmt: skip
+            return forecast(render(found, tried) | around, board, prefix)
+
+        planner, found = planned_within(planners, ram, board, foretold, beside=beside)
     found = _in_two_memories(planner, found, board)
     _check_budgets(planner, found, board)
     _check_state(planners, found, board)
@@ -420,6 +436,14 @@ def _compile_graph(
         found, board, prefix, source.name, options, stream_axis=slid[0].axis if slid else None
     )
     return Compiled(prefix, board, found, dict(sorted(files.items())))
+
+
+def _check_kept(keep_inputs: bool, stream_input: bool) -> None:
+    if stream_input and keep_inputs:
+        raise InvalidInput(
+            "an input that comes row by row is never held whole, so it can't be kept",
+            hint="leave out --keep-inputs or --stream-input",
+        )
 
 
 def _steps_of(graph: Graph, step: int | None, *, stream_input: bool) -> list[Stepped]:
@@ -974,6 +998,7 @@ def _planner_of(
     keep_inputs: bool,
     stream_input: bool,
 ) -> Planner:
+    _check_kept(keep_inputs, stream_input)
     for option, value, allowed in (
         ("io", io, Io), ("requant", requant, Requant), ("optimize", optimize, Optimize),
     ):  # fmt: skip

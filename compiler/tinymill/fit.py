@@ -99,15 +99,16 @@ def plan_within(
 ) -> Plan:
     """The fastest plan that needs at most ``ram`` bytes in all: arena, context and stack.
 
-    ``beside`` are the bytes of the context that a front end takes.
-
-    The stack is what the board's compiler tells for the plan's code. Raises ``OutOfMemory`` with
-    what the least plan needs, its largest segment, and what would help.
+    ``beside`` are bytes of RAM that no plan changes: of a front end's state, of weights that are
+    copied. The stack is what the board's compiler tells for the plan's code. Raises
+    ``OutOfMemory`` with what the least plan needs, its largest segment, and what would help.
     """
     found = planner.plan("min-time")
-    static = POINTER + (4 if found.arriving is not None else 0) + beside
+    static = POINTER + (POINTER if planner.fast_ram is not None else 0)
+    static += 4 if found.arriving is not None else 0
     if found.state_bytes:  # which is aligned to 8 bytes
-        static = 2 * POINTER + -(-found.state_bytes // 8) * 8 + beside
+        static = -(-static // 8) * 8 + -(-found.state_bytes // 8) * 8
+    static += beside
     stack = 0
     for _ in range(ROUNDS):
         smaller = planner.within(ram - static - stack)
@@ -154,10 +155,16 @@ def _remedy(planner: Planner, arena: int) -> str:
             streaming = None
         if streaming is not None and streaming.least.arena_bytes <= arena:
             least = streaming.least.arena_bytes
-            return f"--stream-input takes the input row by row: an arena of {least:,} bytes"
+            return (
+                "--stream-input takes the input row by row: with it the least arena is "
+                f"{least:,} bytes, not {planner.least.arena_bytes:,}"
+            )
         if streaming is not None and streaming.least.arena_bytes < planner.least.arena_bytes:
             least = streaming.least.arena_bytes
-            return f"--stream-input helps, to an arena of {least:,} bytes; else a smaller input"
+            return (
+                f"--stream-input helps: the least arena is {least:,} bytes with it, "
+                f"{planner.least.arena_bytes:,} without; else a smaller input"
+            )
     return "a model with a smaller input or fewer channels in these layers"
 
 

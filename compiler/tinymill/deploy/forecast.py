@@ -79,10 +79,13 @@ def _measured(
             return None
     graph = folder / "model" / f"{model}.ci"
     text = graph.read_text() if graph.is_file() else ""
-    # with a front end, a push is what runs the model
-    entries = [f"{model}_frontend_push", f"{model}_run"]
-    entry = next((name for name in entries if f'title: "{name}"' in text), entries[-1])
-    stack = deepest(text, entry, rf"{re.escape(model)}_f\d+")
+    # what the caller calls: of these a model has one or two
+    stacks = [
+        deepest(text, f"{model}_{name}", rf"{re.escape(model)}_f\d+")
+        for name in ("frontend_push", "push_rows", "reset", "step", "run")
+        if f'title: "{model}_{name}"' in text
+    ]
+    stack = None if None in stacks else max((s for s in stacks if s is not None), default=None)
     if board.is_host:
         own = folder / "model" / f"{model}.o"
         return Forecast(object_sizes(own, None).code, stack)

@@ -259,7 +259,8 @@ def heat_of(
     for section in sections:
         for step in section.steps:
             reads = sum(graph.type(v).count for v in step.node.inputs if v in holder)
-            taps = max(1.0, step.macs / max(1, step.types.output.count * step.channels[1]))
+            made = sum(kind.count for kind in step.types.outputs)
+            taps = max(1.0, step.macs / max(1, made * step.channels[1]))
             for value in step.node.inputs:
                 if value in holder:
                     use(holder[value], graph.type(value).bytes * min(taps, 64.0))

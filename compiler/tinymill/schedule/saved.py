@@ -37,7 +37,7 @@ def choices_of(schedule: Any, nodes: Sequence[Node], at: str) -> tuple[Choice, .
     """The choices of a schedule for these nodes. Raises ``InvalidInput`` naming ``at`` and what
     is wrong: an entry of the wrong form, layers that are not the model's or in another order."""
     if not isinstance(schedule, list):
-        raise InvalidInput("has no schedule", at=at)
+        raise InvalidInput("has no schedule, a list of segments", at=at)
     found = []
     start = 0
     for place, entry in enumerate(schedule):
@@ -75,7 +75,7 @@ def choices_of(schedule: Any, nodes: Sequence[Node], at: str) -> tuple[Choice, .
 
 def _count(value: Any, what: str, at: str, most: int = MOST) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
-        raise InvalidInput(f"{what}: {value!r} is no number of at most {most}", at=at)
+        raise InvalidInput(f"{what}: {value!r} is no whole number from 0 to {most}", at=at)
     return value
 
 
