@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import itertools
 import json
 import subprocess
@@ -185,12 +186,12 @@ def test_a_failed_write_leaves_nothing_and_keeps_the_old(least, tmp_path, monkey
     path = tmp_path / "plan.svg"
     path.write_text("old")
 
-    def full(self, content):
-        with self.open("wb") as stream:
-            stream.write(content[:10])
-        raise OSError(errno.ENOSPC, "No space left on device")
+    class Full(io.FileIO):
+        def write(self, content):
+            super().write(content[:10])
+            raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(Path, "open", lambda self, mode: Full(self, mode))
     with pytest.raises(TinymillError, match="can't be written: No space left"):
         tinymill.save_picture(least, path)
     assert path.read_text() == "old"

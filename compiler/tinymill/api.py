@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import tempfile
 import zipfile
@@ -39,6 +38,7 @@ from .errors import (
     UnsupportedOp,
 )
 from .export import check_format, export_files, exportable_of, read_exportable
+from .files import written_whole
 from .fit import check_arena, plan_by, planned_by, planned_within
 from .frontends import Bound, FrontEnd, read_model
 from .frontends import load as load_front
@@ -920,22 +920,11 @@ def save_outputs(result: RunResult, path: str | Path) -> None:
         raise TinymillError(
             f"the model has {len(result.outputs)} outputs", at=str(path), hint="use .npz"
         )
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with part.open("wb") as stream:
-            if path.suffix == ".npy":
-                np.save(stream, result.outputs[0])
-            else:
-                _save_archive(stream, result)
-        part.replace(path)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
-        if isinstance(error, OSError):
-            raise TinymillError(
-                f"can't be written: {error.strerror or error}", at=str(path)
-            ) from error
-        raise
+    with written_whole(path) as stream:
+        if path.suffix == ".npy":
+            np.save(stream, result.outputs[0])
+        else:
+            _save_archive(stream, result)
 
 
 def _save_archive(stream: IO[bytes], result: RunResult) -> None:
@@ -1195,7 +1184,8 @@ def quantize(
             for value in node.inputs
         )
     )
-    _write_whole(content, target)
+    with written_whole(target) as stream:
+        stream.write(content)
     return Quantized(
         target, len(content), min(samples, data.count), found.equalized, found.corrected,
         found.layers, floats, accuracy,
@@ -1228,19 +1218,3 @@ def _accuracy(
         for _ in places:
             step()
     return Accuracy(count, right / count, answers / count, "the compiled C")
-
-
-def _write_whole(content: bytes, path: Path) -> None:
-    """Writes a file, whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_bytes(content)
-        part.replace(path)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
-        if isinstance(error, OSError):
-            raise TinymillError(
-                f"can't be written: {error.strerror or error}", at=str(path)
-            ) from error
-        raise

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import TinymillError, ToolMissing, one_line
+from ..files import written_whole
 from ..schedule import Buffer, Plan
 from .figures import SegmentFigures, kind_of, marks_of, segments_of
 
@@ -70,22 +71,8 @@ def save_picture(found: Plan | Sequence[Plan], path: str | Path, *, title: str =
         creator = {"Date": None, "Creator": "tinymill"} if kind == "svg" else {"Software": None}
         stream = io.BytesIO()
         figure.savefig(stream, format=kind, metadata=creator)
-    _write(path, stream.getvalue())
-
-
-def _write(path: Path, content: bytes) -> None:
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_bytes(content)
-        part.replace(path)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
-        if isinstance(error, OSError):
-            raise TinymillError(
-                f"can't be written: {error.strerror or error}", at=str(path)
-            ) from error
-        raise
+    with written_whole(path) as file:
+        file.write(stream.getvalue())
 
 
 def _matplotlib() -> Any:

@@ -130,8 +130,26 @@ class Planner:
         """The fastest plan found whose arena is at most ``arena`` bytes; None if none is."""
         if self._layer_by_layer.arena_bytes <= arena:
             return self._layer_by_layer
+        plan = self._fitting(self._candidates(arena), arena)
+        if plan is not None:
+            return plan
+        if self.least.arena_bytes <= arena:
+            return self.least
+        return self._in_strips(arena)
+
+    def _in_strips(self, arena: int) -> Plan | None:
+        """The fastest plan found that computes borders of strips of columns twice to fit."""
+        if self.streamed is not None:
+            return None
+        found = list(self._candidates(self.least.arena_bytes))
+        for candidate in self._plain:
+            if candidate.choice.rows:
+                found += self.candidates.tilings(candidate, arena, across=False)
+        return self._fitting(ordered(found), arena)
+
+    def _fitting(self, found: Sequence[Candidate], arena: int) -> Plan | None:
+        """The fastest plan of these candidates, in order, whose arena is at most ``arena``."""
         count = len(self.workshop.nodes)
-        found = self._candidates(arena)
         budget = arena
         for _ in range(TRIES):
             path = fastest(found, count, budget)
@@ -141,29 +159,6 @@ class Planner:
             if plan.arena_bytes <= arena:
                 return plan
             # placement took more than the bound: with less to place there may be room
-            budget = max(candidate.need for candidate in path) - 1
-        if self.least.arena_bytes <= arena:
-            return self.least
-        return self._in_strips(arena)
-
-    def _in_strips(self, arena: int) -> Plan | None:
-        """The fastest plan found that computes borders of strips of columns twice to fit."""
-        if self.streamed is not None:
-            return None
-        count = len(self.workshop.nodes)
-        found = list(self._candidates(self.least.arena_bytes))
-        for candidate in self._plain:
-            if candidate.choice.rows:
-                found += self.candidates.tilings(candidate, arena, across=False)
-        found = ordered(found)
-        budget = arena
-        for _ in range(TRIES):
-            path = fastest(found, count, budget)
-            if path is None:
-                break
-            plan = self.realise([candidate.choice for candidate in path])
-            if plan.arena_bytes <= arena:
-                return plan
             budget = max(candidate.need for candidate in path) - 1
         return None
 
