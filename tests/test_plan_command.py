@@ -191,9 +191,15 @@ def test_a_failed_write_leaves_nothing_and_keeps_the_old(least, tmp_path, monkey
             super().write(content[:10])
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "open", lambda self, mode: Full(self, mode))
-    with pytest.raises(TinymillError, match="can't be written: No space left"):
-        tinymill.save_picture(least, path)
+    opened = Path.open
+
+    def full(self, mode="r", *rest):
+        return Full(self, mode) if "w" in mode else opened(self, mode, *rest)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", full)
+        with pytest.raises(TinymillError, match="can't be written: No space left"):
+            tinymill.save_picture(least, path)
     assert path.read_text() == "old"
     assert [found.name for found in tmp_path.iterdir()] == ["plan.svg"]
 
