@@ -54,7 +54,7 @@ $(VENV)/.core: setup.cfg pyproject.toml
 	@touch $@
 
 $(VENV)/.test: setup.cfg pyproject.toml
-	@sh scripts/venv.sh test,check
+	@sh scripts/venv.sh test,check,docs
 	@touch $@ $(VENV)/.core
 
 $(VENV)/.docs: setup.cfg pyproject.toml
@@ -62,7 +62,7 @@ $(VENV)/.docs: setup.cfg pyproject.toml
 	@touch $@ $(VENV)/.core
 
 $(VENV)/.bench: setup.cfg pyproject.toml
-	@sh scripts/venv.sh test,check,bench
+	@sh scripts/venv.sh test,check,docs,bench
 	@touch $@ $(VENV)/.test $(VENV)/.core
 
 clean:

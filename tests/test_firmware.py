@@ -331,6 +331,7 @@ def test_what_is_wrong_with_a_packet(firmware: Callable[[str], Path]) -> None:
     good = packet(b"R", frame)
     with simulated(board, firmware(board.name)) as (stream, _):
         link = SerialLink(stream)
+        link.describe()  # which waits for the board: what comes before its UART is open is lost
         for sent, status in (
             (good[:-1] + bytes([good[-1] ^ 1]), 1),
             (good[:20] + bytes([good[20] ^ 1]) + good[21:], 1),
