@@ -49,7 +49,7 @@ from tinymill.ops.pool import AveragePool, MaxPool
 from tinymill.ops.reduce import Reduce
 from tinymill.ops.reduce import tflite_fixed as fixed_reduce
 from tinymill.ops.softmax import Softmax
-from tinymill.schedule import Plan
+from tinymill.schedule import Optimize, Plan
 from tinymill.schedule.cost import plain_work, total_work
 from tinymill.schedule.plan import Step
 from tinymill.schedule.planner import Planner
@@ -231,12 +231,12 @@ def numbers(kind: TensorType, rng: np.random.Generator) -> bytes:
     return rng.integers(0, 2, kind.shape).astype(kind.dtype.numpy).tobytes()
 
 
-def layers_counted(batch: Sequence[Case], board: str, rows: int, optimize: str) -> list[Count]:
+def layers_counted(batch: Sequence[Case], board: str, rows: int, optimize: Optimize) -> list[Count]:
     """A model of single layers, each in turns with its tables where it can be."""
     place = load_board(board)
     if optimize == "size":
         place = replace(place, compiler=replace(place.compiler, optimise="-Os"))
-    planner = Planner(graph_of(batch), place.features, optimize=optimize)  # type: ignore[arg-type]
+    planner = Planner(graph_of(batch), place.features, optimize=optimize)
     nodes = planner.workshop.nodes
     choices: list[Choice] = []
     at = 0

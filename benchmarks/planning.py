@@ -24,11 +24,11 @@ from tinymill.ir.rescale import FixedPoint
 from tinymill.ops.binary import Binary
 from tinymill.ops.binary import tflite_fixed as fixed_binary
 from tinymill.ops.conv import Conv2D
-from tinymill.schedule.planner import Planner
+from tinymill.schedule.planner import Goal, Planner
 
 BOARD = "mps2-an386"
 SIZES = (62, 125, 250, 500, 1000)
-GOALS = ("min-time", "min-ram", "balanced")
+GOALS: tuple[Goal, ...] = ("min-time", "min-ram", "balanced")
 QUANT = Quant((0.05,), (-3,))
 SIDE = 96
 EVERY = 6
@@ -82,7 +82,7 @@ def curve(console: Console) -> None:
         graph = bottlenecks(size)
         for goal in GOALS[:2]:
             start = time.process_time()
-            Planner(graph, load_board(BOARD).features).plan(goal)  # type: ignore[arg-type]
+            Planner(graph, load_board(BOARD).features).plan(goal)
             taken = time.process_time() - start
             count = len(graph.nodes)
             grown = ""
@@ -109,7 +109,7 @@ def models(console: Console) -> None:
         cells = []
         for goal in (*GOALS, None):
             start = time.process_time()
-            _ = planner.front() if goal is None else planner.plan(goal)  # type: ignore[arg-type]
+            _ = planner.front() if goal is None else planner.plan(goal)
             cells.append(f"{time.process_time() - start:.1f}")
         table.add_row(file.name, str(len(planner.workshop.nodes)), *cells)
     console.print(table)

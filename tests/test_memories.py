@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import tinymill
 from conftest import ROOT, need_tool
 from tinymill.boards import load_board
 from tinymill.cli import main
-from tinymill.deploy import missing
+from tinymill.deploy import build, missing
 from tinymill.errors import OutOfMemory, TinymillError
 
 MODEL = ROOT / "examples" / "fashion_mnist" / "fashion_mnist_int8.onnx"
@@ -119,6 +120,36 @@ def test_weights_that_ram_can_not_hold(capsys: pytest.CaptureFixture[str], tmp_p
     assert ended.value.code == 2 and len(said.err.splitlines()) <= 2
     assert "weights" in said.err and "RAM" in said.err
     assert not (tmp_path / "project").exists()
+
+
+# -- what the linker says ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("target", [BOARD, RISCV])
+@pytest.mark.parametrize(
+    ("goal", "stream", "fast"),
+    [("min-time", False, None), ("min-ram", False, None), ("patched", False, None),
+     ("min-ram", True, None), ("min-time", False, 9_000)],
+)  # fmt: skip
+def test_the_linker_confirms_the_arena(
+    target: str, goal: str, stream: bool, fast: int | None, tmp_path: Path
+) -> None:
+    """The section that holds the arena, in the linked program, has the bytes of the plan."""
+    board = load_board(target)
+    need_tool(*missing(board))
+    compiled = tinymill.compile(
+        MODEL, target=board, plan=goal, stream_input=stream, fast_ram=fast,
+        output=tmp_path / "project",
+    )  # fmt: skip
+    program = build(tmp_path / "project", board, tmp_path / "build", model=compiled.name)
+    objdump = "riscv64-unknown-elf-objdump" if target == RISCV else "arm-none-eabi-objdump"
+    said = subprocess.run([objdump, "-h", program], capture_output=True, text=True, check=True)
+    rows = (line.split() for line in said.stdout.splitlines())
+    sizes = {row[1]: int(row[2], 16) for row in rows if len(row) > 2 and row[1].startswith(".")}
+    plan = compiled.plan
+    assert sizes[".tm_arena"] == plan.arena_bytes - plan.slow_bytes
+    assert sizes.get(".tm_slow", 0) == plan.slow_bytes
+    assert (plan.slow_bytes > 0) == (fast is not None)
 
 
 # -- boards with little -------------------------------------------------------------------------
