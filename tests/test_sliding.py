@@ -521,7 +521,7 @@ def test_a_causal_network_keeps_its_receptive_field(tmp_path: Path) -> None:
     ("name", "options", "reason"),
     [
         (KWS, {"step": 49}, "a step of 49 rows; the window has 49"),
-        (KWS, {"step": 0}, "a step of 0 rows"),
+        (KWS, {"step": 0}, "step is 0, not a whole number"),
         (KWS, {"step": 2, "stream_input": True}, "leave out --stream-input"),
         ("models/tflm/micro_speech_quantized.tflite", {"step": 3},
          "Conv2D 'Relu'.*3 rows are no multiple of its stride of 2"),
