@@ -106,13 +106,19 @@ def flash(
     Raises ``ToolMissing`` before anything is built, ``ToolFailed`` where the tool fails or what
     was written does not read back, and what ``build`` raises.
     """
-    program = find_program(TOOLS[plan.tool])
+    find_program(TOOLS[plan.tool])
     with tempfile.TemporaryDirectory(prefix="tinymill-") as name:
-        folder = Path(name)
-        images(build(project, board, folder, model=model, cc=cc, firmware=True), board)
-        said = ""
-        for command in plan.commands:
-            said += _call(command, program, folder, plan, timeout)
+        program = build(project, board, Path(name), model=model, cc=cc, firmware=True)
+        return write(program, board, plan, timeout=timeout)
+
+
+def write(program: Path, board: Board, plan: FlashPlan, *, timeout: float = TIMEOUT) -> str:
+    """Writes built firmware by ``plan``; its images are put beside it. As ``flash`` otherwise."""
+    tool = find_program(TOOLS[plan.tool])
+    images(program, board)
+    said = ""
+    for command in plan.commands:
+        said += _call(command, tool, program.parent, plan, timeout)
     return said
 
 
