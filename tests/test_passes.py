@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import tinymill.ops  # noqa: F401  registers all ops
+from tinymill.errors import UnsupportedOp
 from tinymill.ir import (
     DType,
     Graph,
@@ -19,7 +20,6 @@ from tinymill.ir import (
     print_graph,
     verify,
 )
-from tinymill.errors import UnsupportedOp
 from tinymill.ops.binary import Binary
 from tinymill.ops.conv import Conv2D
 from tinymill.ops.dense import FullyConnected
