@@ -55,7 +55,8 @@ def check_link(board: Board, wire: str, *, flashes: bool) -> None:
         raise BoardError(f"{board.name} has no UART for firmware to speak over")
     if wire == "swo" and not flashes:
         raise InvalidInput(
-            "a trace pin goes one way: the frames are in the firmware", hint="add --flash"
+            "a trace pin goes one way: the frames are in the firmware",
+            hint="tinymill run --wire swo --flash writes it",
         )
 
 

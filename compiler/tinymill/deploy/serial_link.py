@@ -295,11 +295,11 @@ class Listener:
             if kind == b"e":
                 raise _refused(status)
             if kind == b"d":
-                if found is not None:
-                    return found, tuple(answers)
                 found, answers = described(payload), []
             elif kind == b"r" and found is not None and payload:
                 answers.append(answered(payload, found))
+            if found is not None and len(answers) >= found.frames:
+                return found, tuple(answers)
 
     def _packet(self, deadline: float) -> tuple[bytes, int, bytes]:
         """The next packet whose CRC is right; ``_Misread`` where something else began as one."""

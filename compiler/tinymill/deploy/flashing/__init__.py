@@ -99,16 +99,22 @@ def flash(
     model: str,
     plan: FlashPlan,
     cc: str | None = None,
+    profile: bool = False,
+    wire: str = "uart",
     timeout: float = TIMEOUT,
 ) -> str:
     """Builds the firmware of ``project`` and carries ``plan`` out; gives what the tool said.
+    ``profile`` and ``wire`` are as for ``build``.
 
     Raises ``ToolMissing`` before anything is built, ``ToolFailed`` where the tool fails or what
     was written does not read back, and what ``build`` raises.
     """
     find_program(TOOLS[plan.tool])
     with tempfile.TemporaryDirectory(prefix="tinymill-") as name:
-        program = build(project, board, Path(name), model=model, cc=cc, firmware=True)
+        program = build(
+            project, board, Path(name), model=model, cc=cc, firmware=True, profile=profile,
+            wire=wire,
+        )  # fmt: skip
         return write(program, board, plan, timeout=timeout)
 
 

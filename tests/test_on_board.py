@@ -1,0 +1,259 @@
+"""Runs on boards: QEMU and a CPU emulator stand in for them, at the other end of a socket, a
+debugger's console or a trace pin."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tinymill
+from conftest import absent, need_tool
+from simulated_board import PATIENCE
+from test_emission import EXAMPLE
+from tinymill.boards import Board, load_board
+from tinymill.cli import main
+from tinymill.deploy import build, missing
+from tinymill.deploy import on_board as on_board_module
+from tinymill.deploy.flashing import images
+from tinymill.deploy.serial_link import Listener, packet
+from tinymill.errors import ToolFailed
+
+BOARD = "mps2-an386"
+TICK = 40
+"""Instructions of a simulated cycle (25 MHz, a nanosecond each)."""
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+def until_open(port: int, process: subprocess.Popen[bytes]) -> None:
+    """Until somebody listens there; a connection would be the only one that QEMU takes."""
+    deadline = time.monotonic() + PATIENCE
+    text = f":{port:04X} 00000000:0000 0A"
+    while text not in Path("/proc/net/tcp").read_text():
+        assert process.poll() is None, "QEMU ended"
+        assert time.monotonic() < deadline, "QEMU opens no socket"
+        time.sleep(0.02)
+
+
+@contextlib.contextmanager
+def qemu(board: Board, *more: str) -> Iterator[str]:
+    """A board whose serial port is at the URL given, with time in instructions."""
+    assert board.simulator is not None
+    port = free_port()
+    call = [
+        board.simulator.program, "-machine", board.simulator.machine, *board.simulator.arguments,
+        "-display", "none", "-monitor", "none", "-icount", "shift=0",
+        "-serial", f"tcp:127.0.0.1:{port},server=on,wait=off", *more,
+    ]  # fmt: skip
+    with subprocess.Popen(call, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            until_open(port, process)
+            yield f"socket://127.0.0.1:{port}"
+        finally:
+            process.kill()
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The example, compiled for the board."""
+    if lacking := missing(load_board(BOARD)):
+        absent(f"{', '.join(lacking)} not installed")
+    folder = tmp_path_factory.mktemp("board") / "clothes"
+    tinymill.compile(EXAMPLE, target=BOARD, output=folder, name="clothes")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def simulated(project: Path) -> tinymill.RunResult:
+    """What the simulator measures of it."""
+    return tinymill.run(project, layers=False)
+
+
+def firmware(project: Path, folder: Path, **options) -> Path:
+    return build(
+        project, load_board(BOARD), folder, model="clothes", firmware=True, **options
+    )  # fmt: skip
+
+
+def told(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str]:
+    """The exit code and what was said."""
+    with pytest.raises(SystemExit) as ended:
+        main([str(word) for word in words])
+    found = capsys.readouterr()
+    return int(ended.value.code or 0), found.out or found.err
+
+
+def test_flashed_run_profiled_validated(
+    project: Path, simulated: tinymill.RunResult, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a user would, with gdb's own server in place of a probe."""
+    need_tool("gdb-multiarch")
+    server = free_port()
+    board = load_board(BOARD)
+    with qemu(board, "-S", "-gdb", f"tcp:127.0.0.1:{server}") as url:
+        code, said = told(
+            capsys, "run", project, "--input", "pattern", "--port", url, "--flash", "--probe",
+            f"127.0.0.1:{server}", "--profile", "--json",
+        )  # fmt: skip
+    assert code == 0, said
+    found = json.loads(said)
+    assert found["output_crc32"] == simulated.output_crc32
+    assert found["ram"]["arena"] == simulated.ram.arena
+    assert found["ram"]["static"] == simulated.ram.static
+    assert abs(found["ram"]["stack"] - (simulated.ram.stack or 0)) <= 256  # an exception's frame
+    assert found["flash"]["weights"] == simulated.flash.weights
+    assert found["instructions"] is None
+    assert found["cycles_counter"] == "systick"
+    assert found["cycles_note"] == "the DWT's cycle counter stands still: counted by SysTick"
+    assert simulated.instructions is not None
+    assert abs(found["cycles"] - simulated.instructions / TICK) < simulated.instructions / 2000
+    layers = [layer["cycles"] for layer in found["layers"]]
+    assert abs(sum(layers) - found["cycles"]) < found["cycles"] / 50
+    assert all(count > 0 for count in layers[:2])
+
+
+def test_frames_and_what_can_be_wrong(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Firmware that is there already: several frames, no cycles of layers, another build."""
+    shape = json.loads((project / "plan.json").read_text())["inputs"][0]["shape"]
+    frames = np.random.default_rng(8).integers(-128, 128, (3, *shape)).astype(np.int8)
+    wanted = tinymill.load(project)(frames.reshape(3, *shape[1:]))
+    with qemu(load_board(BOARD), "-kernel", str(firmware(project, tmp_path))) as url:
+        found = tinymill.run(project, input=frames, port=url)
+        np.testing.assert_array_equal(found.outputs[0].reshape(wanted.shape), wanted)
+        assert found.on_board is not None and found.on_board.layers is None
+        code, said = told(capsys, "run", project, "-i", "pattern", "--port", url, "--layers")
+        assert code == 2 and "built without cycles of layers (add --flash" in said
+        other = tmp_path / "other"
+        shutil.copytree(project, other)
+        digest = json.loads((other / "plan.json").read_text())["digest"]
+        text = (other / "plan.json").read_text().replace(digest, "0" * 16)
+        (other / "plan.json").write_text(text)
+        code, said = told(capsys, "run", other, "-i", "pattern", "--port", url)
+        assert code == 2 and "but of another build of it (add --flash)" in said
+        assert said.count("\n") == 1
+
+
+def test_a_board_is_validated(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Without its softmax, and on a core without a DWT."""
+    board = load_board("microbit")
+    options = ("--plan", "min-ram", "--target", board.name)
+    tinymill.compile(
+        EXAMPLE, target=board, output=tmp_path / "c", plan="min-ram", name="fashion_mnist_int8"
+    )
+    program = build(
+        tmp_path / "c", board, tmp_path / "b", model="fashion_mnist_int8", firmware=True
+    )
+    with qemu(board, "-kernel", str(program)) as url:
+        code, said = told(capsys, "validate", EXAMPLE, "-i", "pattern", *options, "--port", url)
+    assert code == 0, said
+    assert "microbit and the oracle agree on 1 frame: the same bytes" in said
+
+
+def test_a_debuggers_console(project: Path, simulated: tinymill.RunResult, tmp_path: Path) -> None:
+    """QEMU answers the calls, its own standard input and output are the console."""
+    board = load_board(BOARD)
+    assert board.simulator is not None
+    program = firmware(project, tmp_path, wire="semihosting")
+    call = [
+        board.simulator.program, "-machine", board.simulator.machine, "-display", "none",
+        "-monitor", "none", "-serial", "none", "-semihosting-config", "enable=on,target=native",
+        "-kernel", str(program),
+    ]  # fmt: skip
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        ended = threading.Event()
+
+        def debug() -> None:
+            connection, _ = server.accept()
+            with connection, subprocess.Popen(call, stdin=connection, stdout=connection) as process:
+                ended.wait(PATIENCE)
+                process.kill()
+
+        debugger = threading.Thread(target=debug)
+        debugger.start()
+        try:
+            url = f"socket://127.0.0.1:{server.getsockname()[1]}"
+            found = tinymill.run(project, port=url, wire="semihosting")
+        finally:
+            ended.set()
+            debugger.join()
+    assert found.output_crc32 == simulated.output_crc32
+
+
+# The trace pin ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def traced(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], bytes]:
+    """What the firmware, an ELF file, writes to the trace pin of an emulated Nucleo."""
+    try:
+        from emulated_board import EmulatedBoard  # noqa: PLC0415
+    except ImportError:
+        absent("unicorn is not installed")
+
+    def trace(program: Path) -> bytes:
+        board = load_board("nucleo-f446re")
+        images(program, board)
+        emulated = EmulatedBoard(board, (program.parent / "firmware.bin").read_bytes())
+        while emulated.trace.count(b"\1r") < 2 or len(emulated.trace) < 2000:
+            emulated.run()
+        return bytes(emulated.trace)
+
+    return trace
+
+
+def test_a_trace_pin(
+    traced: Callable[[Path], bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The frames are in the firmware; the trace is heard from its middle on, with other packets
+    between."""
+    need_tool("arm-none-eabi-gcc")
+    port = tmp_path / "trace.bin"
+
+    def write(program: Path, *_: object, **__: object) -> str:
+        whole = traced(program)
+        port.write_bytes(whole[7:400] + b"\xc0\x81\x02" + bytes(5) + b"\x80" + whole[400:])
+        return ""
+
+    monkeypatch.setattr(on_board_module, "write", write)
+    monkeypatch.setattr(on_board_module, "find_program", lambda tool: tool)
+    frames = np.random.default_rng(9).integers(-128, 128, (2, 1, 1, 28, 28)).astype(np.int8)
+    options = {"target": "nucleo-f446re", "input": frames, "wire": "swo", "port": str(port)}
+    found = tinymill.run(EXAMPLE, flash=True, layers=True, **options)
+    assert found.output_crc32 == tinymill.run(EXAMPLE, input=frames, layers=False).output_crc32
+    assert found.on_board is not None
+    assert (found.on_board.counter, found.on_board.note) == ("dwt", None)
+    # from one read of the emulated counter to the next, hooks taken off
+    assert found.on_board.layers is not None and found.on_board.cycles is not None
+    with pytest.raises(tinymill.InvalidInput, match="--wire swo --flash writes it"):
+        tinymill.run(EXAMPLE, **options)
+
+
+class Recorded:
+    """A stream that ends."""
+
+    def __init__(self, data: bytes) -> None:
+        self.left = data
+        self.ended = False
+
+    def read(self, size: int, /) -> bytes:
+        found, self.left = self.left[:size], self.left[size:]
+        self.ended = not found
+        return found
+
+    def write(self, data: bytes, /) -> int:
+        raise AssertionError
