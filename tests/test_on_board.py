@@ -25,8 +25,6 @@ from tinymill.cli import main
 from tinymill.deploy import build, missing
 from tinymill.deploy import on_board as on_board_module
 from tinymill.deploy.flashing import images
-from tinymill.deploy.serial_link import Listener, packet
-from tinymill.errors import ToolFailed
 
 BOARD = "mps2-an386"
 TICK = 40

@@ -14,8 +14,8 @@
  *   'I'  sets the model's variables to their initial values and begins a new frame. Answer 'i'.
  *   'R'  a chunk: all inputs in order, or one row where the input comes row by row, or up to a
  * chunk of what a front end takes. Answer 'r': nothing if more chunks belong to the frame; else the
- * cycles of the inference (64 bits, 0: not counted), the peak of the model's stack (32 bits, 0: it
- * is full), the cycles of each layer (64 bits each), then all outputs in order.
+ * cycles of the inference (64 bits, 0: not counted), the peak of the model's stack (32 bits, all 1:
+ * it is full), the cycles of each layer (64 bits each), then all outputs in order.
  *
  * Answer 'e' to anything: the status says why. Between two packets any bytes may come. Where the
  * wire goes one way, 'd' and an 'r' for each frame come again and again, each behind some bytes of

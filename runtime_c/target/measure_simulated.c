@@ -294,7 +294,7 @@ void tm_measure_end_frame(void) {
 
 void tm_measure_report(void) {
   const uint32_t peak = tm_stack_peak();
-  if (peak == 0) {
+  if (peak == TM_STACK_FULL) {
     tm_port_print("error the model's stack overflows\n");
     tm_port_exit(1);
   }

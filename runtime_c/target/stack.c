@@ -65,7 +65,7 @@ uint32_t tm_stack_peak(void) {
     ++lowest;
   }
   if (lowest == tm_link_model_stack_low) {
-    return 0;
+    return TM_STACK_FULL;
   }
   return (uint32_t)((uintptr_t)tm_link_model_stack_top - (uintptr_t)lowest);
 }

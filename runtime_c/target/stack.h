@@ -18,7 +18,9 @@ tm_status tm_empty_call(tm_model_context *context);
 /* Fills the model's stack with what no model writes. */
 void tm_paint_stack(void);
 
-/* Bytes of the stack that were used since; 0 where it is full, and may have overflowed. */
+#define TM_STACK_FULL UINT32_MAX
+
+/* Bytes of the stack that were used since; TM_STACK_FULL where it may have overflowed. */
 uint32_t tm_stack_peak(void);
 
 #endif

@@ -93,10 +93,10 @@ def compile_argv(
 
 
 def _source(unit: Unit, project: Path) -> Path:
-    """A unit's file; the rarer ones of the harness are in no project, but with tinymill."""
-    source = project / unit.source
-    brought = share("runtime_c") / unit.source
-    return brought if unit.harness and not source.is_file() and brought.is_file() else source
+    """A unit's file; the wires that no UART is are in no project, but with tinymill."""
+    if unit.source.startswith("target/wire_"):
+        return share("runtime_c") / unit.source
+    return project / unit.source
 
 
 def link_argv(command: tuple[str, ...], steps: Recipe, project: Path) -> tuple[str, ...]:

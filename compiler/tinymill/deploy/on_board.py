@@ -117,7 +117,8 @@ def measure_on_board(
             "the firmware on the board was built without cycles of layers", at=link.port,
             hint="add --flash, or tinymill flash --layers",
         )  # fmt: skip
-    if not all(answer.stack for answer in answers):
+    stacks = [answer.stack for answer in answers if answer.stack is not None]
+    if len(stacks) != len(answers):
         raise ToolFailed("the model's stack overflows", at=board.name)
     first = answers[0] if answers else None
     counted = first is not None and first.cycles is not None
@@ -130,7 +131,7 @@ def measure_on_board(
         cycles=None,
         layer_cycles=None,
         instruction_classes=None,
-        stack=max((answer.stack for answer in answers), default=0),
+        stack=max(stacks, default=0),
         static=found.context_bytes + sizes.variables,
         arena=arena,
         code=sizes.code,

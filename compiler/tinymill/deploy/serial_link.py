@@ -29,6 +29,8 @@ LARGEST = 1 << 26
 HEADER = struct.Struct("<cBI")
 DESCRIPTION = struct.Struct("<IIIII8sIIIIII")
 TIMES = struct.Struct("<QI")
+FULL = 0xFFFF_FFFF
+"""In place of a stack's peak."""
 COUNTERS = (None, "dwt", "systick", "mcycle", "esp")
 """Of cycles, by the numbers of runtime_c/target/cycles.h."""
 
@@ -90,11 +92,11 @@ class Description:
 @dataclass(frozen=True)
 class Answer:
     """The outputs of a frame, one after the other, the core's cycles (None: not counted), the peak
-    of the model's stack in bytes (0: it is full), and the cycles of each layer, where counted."""
+    of the model's stack in bytes (None: it is full), and the cycles of each layer, where counted."""
 
     outputs: bytes
     cycles: int | None
-    stack: int
+    stack: int | None
     layers: tuple[int, ...]
 
 
@@ -128,7 +130,10 @@ def answered(payload: bytes, found: Description) -> Answer:
     layers = struct.unpack_from(f"<{found.layers}Q", payload, TIMES.size)
     counted = found.counter is not None
     outputs = payload[whole - found.output_bytes :]
-    return Answer(outputs, cycles if counted else None, stack, layers if counted else ())
+    return Answer(
+        outputs, cycles if counted else None, None if stack == FULL else stack,
+        layers if counted else (),
+    )  # fmt: skip
 
 
 def packet(kind: bytes, payload: bytes = b"", status: int = 0) -> bytes:

@@ -175,7 +175,7 @@ def _rows(front: BoundRows) -> RowFacts:
 
 def _picture(front: BoundPicture) -> PictureFacts:
     kind = front.input
-    _, rows, width, channels = kind.shape
+    rows, width, channels = front.size
     row = width * channels
     return PictureFacts(
         front.front.width, front.front.height, front.front.format, front.line_bytes,
