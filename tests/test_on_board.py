@@ -4,27 +4,33 @@ debugger's console or a trace pin."""
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import shutil
 import socket
+import struct
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
+from test_firmware import tiny_sample, write_tiny
 
 import tinymill
-from conftest import absent, need_tool
+from conftest import ROOT, absent, need_tool
 from simulated_board import PATIENCE
 from test_emission import EXAMPLE
 from tinymill.boards import Board, load_board
 from tinymill.cli import main
-from tinymill.deploy import build, missing
+from tinymill.deploy import build, missing, serial_link
 from tinymill.deploy import on_board as on_board_module
 from tinymill.deploy.flashing import images
+from tinymill.deploy.serial_link import Description, Listener, SerialLink, open_port, packet
+from tinymill.errors import ToolFailed
 
 BOARD = "mps2-an386"
 TICK = 40
@@ -108,6 +114,8 @@ def test_flashed_run_profiled_validated(
         )  # fmt: skip
     assert code == 0, said
     found = json.loads(said)
+    schema = json.loads((ROOT / "docs" / "schemas" / "run.json").read_text())
+    jsonschema.validate(found, schema, cls=jsonschema.Draft202012Validator)
     assert found["output_crc32"] == simulated.output_crc32
     assert found["ram"]["arena"] == simulated.ram.arena
     assert found["ram"]["static"] == simulated.ram.static
@@ -241,6 +249,26 @@ def test_a_trace_pin(
         tinymill.run(EXAMPLE, **options)
 
 
+def test_a_listener_waits_for_what_is_whole() -> None:
+    """It may come in the middle, and a damaged packet costs a round."""
+    description = struct.pack("<5I8s6I", 2, 4, 1, 2, 0, bytes(8), 0, 1, 1, 8, 2, 7) + b"toy"
+    first, second = (packet(b"r", struct.pack("<QI", cycles, 9) + b"ab") for cycles in (11, 22))
+    begin = packet(b"d", description)
+    damaged = first[:12] + b"?" + first[13:]
+    talk = second[5:] + begin + damaged + second + begin + first + b"TM" + second + begin
+    talk += first + packet(b"r") + second
+    found, answers = Listener(Recorded(talk), timeout=1).hear()
+    assert (found.frames, found.frames_crc, found.clock_hz) == (2, 7, 0)
+    assert [answer.cycles for answer in answers] == [11, 22]
+    for heard, message in (
+        (talk[:-1], "ends before all answers"),
+        (b"", "ends before all answers: 0 bytes"),
+        (begin + packet(b"e", status=21), "the model answered status 5"),
+    ):
+        with pytest.raises(ToolFailed, match=message):
+            Listener(Recorded(heard), timeout=1).hear()
+
+
 class Recorded:
     """A stream that ends."""
 
@@ -255,3 +283,86 @@ class Recorded:
 
     def write(self, data: bytes, /) -> int:
         raise AssertionError
+
+
+# Ports --------------------------------------------------------------------------------------
+
+
+def test_a_board_that_is_unplugged() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def board() -> None:
+            connection, _ = server.accept()
+            connection.recv(4)
+            connection.close()
+
+        thread = threading.Thread(target=board)
+        thread.start()
+        url = f"socket://127.0.0.1:{server.getsockname()[1]}"
+        with (
+            pytest.raises(ToolFailed, match=r"the connection is gone \(was the board unplugged"),
+            open_port(url) as stream,
+        ):
+            SerialLink(stream, timeout=10).describe()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (errno.EACCES, "/dev/ttyX: no permission to open it (be in its group, mostly: dialout)"),
+        (errno.EBUSY, "/dev/ttyX: another program has it open"),
+        (errno.EIO, "/dev/ttyX: the connection is gone (was the board unplugged?)"),
+        (errno.ENXIO, "/dev/ttyX: could not open port"),
+    ],
+)
+def test_what_is_wrong_with_a_port(
+    number: int, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serial = pytest.importorskip("serial")
+
+    def fails(*_: object, **__: object) -> None:
+        raise serial.SerialException(number, "could not open port")
+
+    monkeypatch.setattr(serial, "serial_for_url", fails)
+    monkeypatch.setattr(serial_link, "check_port", lambda port: None)
+    with pytest.raises(ToolFailed) as caught, open_port("/dev/ttyX"):
+        pass
+    assert message in str(caught.value)
+
+
+def test_which_counter_and_why() -> None:
+    def note(counter: str | None, named: str | None) -> str | None:
+        found = Description("toy", 4, 1, 2, 0, "0" * 16, 0, counter, named, 8, 0, 0)
+        return on_board_module.note_of(found)
+
+    assert note("dwt", "dwt") is None
+    assert note("systick", "dwt") == "the DWT's cycle counter stands still: counted by SysTick"
+    assert note(None, "dwt") == "the DWT's cycle counter stands still, and so does SysTick"
+    assert note(None, "systick") == "SysTick stands still"
+    assert note(None, None) == "the board's file names no counter of cycles"
+
+
+@pytest.mark.parametrize(
+    ("still", "counter"), [((), "dwt"), (("dwt",), "systick"), (("dwt", "systick"), None)]
+)
+def test_firmware_takes_the_counter_that_moves(
+    tmp_path: Path, still: tuple[str, ...], counter: str | None
+) -> None:
+    """On an emulated Cortex-M4 whose DWT counts when its registers are set up, or does not."""
+    try:
+        from emulated_board import EmulatedBoard  # noqa: PLC0415
+    except ImportError:
+        absent("unicorn is not installed")
+    board = load_board("nucleo-f446re")
+    program = build(
+        write_tiny(tmp_path / "c", board), board, tmp_path / "b", model="tiny", firmware=True
+    )
+    images(program, board)
+    image = (program.parent / "firmware.bin").read_bytes()
+    frame, outputs = tiny_sample()
+    link = SerialLink(EmulatedBoard(board, image, still))
+    assert link.describe().counter == counter
+    answer = link.run(frame)
+    assert answer.outputs == outputs
+    assert answer.cycles == (None if counter is None else 1000)  # from read to read

@@ -19,6 +19,7 @@ from tinymill.deploy.serial_link import (
     SerialLink,
     Stream,
     TraceStream,
+    check_port,
     open_port,
 )
 from tinymill.deploy.size import program_sizes
@@ -87,6 +88,8 @@ def measure_on_board(
     check_link(board, link.wire, flashes=link.flash is not None)
     if link.flash is not None:
         find_program(TOOLS[link.flash.tool])
+    if link.wire != "swo" or link.flash is None:  # a trace may begin with the firmware
+        check_port(link.port)
     held = (count, frames) if link.wire == "swo" else (0, b"")
     with tempfile.TemporaryDirectory(prefix="tinymill-") as name:
         program = build(
@@ -139,7 +142,7 @@ def measure_on_board(
         on_board=OnBoard(
             first.cycles if first is not None else None,
             first.layers if first is not None and counted and found.layers else None,
-            found.counter, _note(found), found.clock_hz,
+            found.counter, note_of(found), found.clock_hz,
         ),
     )  # fmt: skip
 
@@ -179,7 +182,7 @@ def _check(found: Description, model: str, digest: str | None, link: BoardLink) 
     )  # fmt: skip
 
 
-def _note(found: Description) -> str | None:
+def note_of(found: Description) -> str | None:
     """Why no cycles were counted, or not by what the board's file names."""
     if found.counter_named is None:
         return "the board's file names no counter of cycles"

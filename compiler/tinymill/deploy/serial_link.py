@@ -13,7 +13,7 @@ import errno
 import struct
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -29,6 +29,7 @@ LARGEST = 1 << 26
 HEADER = struct.Struct("<cBI")
 DESCRIPTION = struct.Struct("<IIIII8sIIIIII")
 TIMES = struct.Struct("<QI")
+LONGEST_NAME = 256
 FULL = 0xFFFF_FFFF
 """In place of a stack's peak."""
 COUNTERS = (None, "dwt", "systick", "mcycle", "esp")
@@ -92,7 +93,7 @@ class Description:
 @dataclass(frozen=True)
 class Answer:
     """The outputs of a frame, one after the other, the core's cycles (None: not counted), the peak
-    of the model's stack in bytes (None: it is full), and the cycles of each layer, where counted."""
+    of the model's stack in bytes (None: it is full), and each layer's cycles, where counted."""
 
     outputs: bytes
     cycles: int | None
@@ -271,6 +272,15 @@ class _Misread(Exception):
     """A packet that did not come whole."""
 
 
+def _lengths(kind: bytes, found: Description | None) -> Container[int]:
+    """Bytes that the payload of a packet can have."""
+    if kind == b"d":
+        return range(DESCRIPTION.size + LONGEST_NAME + 1)
+    if kind == b"r" and found is not None:
+        return (0, TIMES.size + 8 * found.layers + found.output_bytes)
+    return (0,)
+
+
 class Listener:
     """Hears firmware that only speaks: descriptions and answers, again and again.
 
@@ -293,7 +303,7 @@ class Listener:
         answers: list[Answer] = []
         while True:
             try:
-                kind, status, payload = self._packet(deadline)
+                kind, status, payload = self._packet(deadline, found)
             except _Misread:
                 found = None
                 continue
@@ -306,8 +316,9 @@ class Listener:
             if found is not None and len(answers) >= found.frames:
                 return found, tuple(answers)
 
-    def _packet(self, deadline: float) -> tuple[bytes, int, bytes]:
-        """The next packet whose CRC is right; ``_Misread`` where something else began as one."""
+    def _packet(self, deadline: float, found: Description | None) -> tuple[bytes, int, bytes]:
+        """The next packet whose CRC is right; ``_Misread`` where something else began as one.
+        ``found`` tells how long answers are."""
         while True:
             start = self._held.find(MAGIC)
             if start < 0:
@@ -320,12 +331,11 @@ class Listener:
                 self._more(deadline)
             kind, status, length = HEADER.unpack_from(self._held, len(MAGIC))
             whole += length
-            while length <= LARGEST and len(self._held) < whole:
+            possible = length in _lengths(kind, found)
+            while possible and len(self._held) < whole:
                 self._more(deadline)
             body = self._held[len(MAGIC) : whole - 4]
-            if length > LARGEST or self._held[whole - 4 : whole] != struct.pack(
-                "<I", zlib.crc32(body)
-            ):
+            if not possible or self._held[whole - 4 : whole] != struct.pack("<I", zlib.crc32(body)):
                 self._held = self._held[len(MAGIC) :]
                 raise _Misread
             self._held = self._held[whole:]
@@ -391,6 +401,19 @@ class FileStream:
         raise ToolFailed("is a file, to which no board listens", at=str(self.file.name))
 
 
+def check_port(port: str) -> None:
+    """Raises what ``open_port`` would of a port that is a path and not there, and ``ToolMissing``
+    without pyserial: before something takes time."""
+    if Path(port).is_file():
+        return
+    try:
+        import serial  # noqa: F401, PLC0415
+    except ImportError:
+        raise ToolMissing("pyserial", install="pip install 'tinymill[serial]'") from None
+    if port.startswith("/") and not Path(port).exists():
+        raise ToolFailed("there is no such port", at=port, hint=_ports())
+
+
 @contextlib.contextmanager
 def open_port(port: str, *, baud: int = BAUD) -> Iterator[Stream]:
     """A serial port by its name or pyserial URL (``socket://host:1234``, ``rfc2217://...``), or a
@@ -400,15 +423,14 @@ def open_port(port: str, *, baud: int = BAUD) -> Iterator[Stream]:
     be opened or breaks.
     """
     try:
+        check_port(port)
         if Path(port).is_file():
             recorded = FileStream(Path(port))
             with recorded.file:
                 yield recorded
             return
-        try:
-            import serial  # noqa: PLC0415
-        except ImportError:
-            raise ToolMissing("pyserial", install="pip install 'tinymill[serial]'") from None
+        import serial  # noqa: PLC0415
+
         with serial.serial_for_url(
             port, baudrate=baud, timeout=0.2, write_timeout=60, exclusive=True
         ) as stream:
@@ -426,11 +448,15 @@ def _broken(error: OSError | ValueError, port: str) -> ToolFailed:
         )
     if number == errno.ENOENT:
         return ToolFailed("there is no such port", at=port, hint=_ports())
+    if number in (errno.ECONNREFUSED, errno.ETIMEDOUT) or "refused" in str(error):
+        return ToolFailed("nobody answers there", at=port, hint="is its server running?")
     if number in (errno.EBUSY, errno.EAGAIN):
         return ToolFailed("another program has it open", at=port)
-    if number == errno.EIO or "disconnected" in str(error):
+    lost = ("disconnected", "reset by peer", "Broken pipe")
+    if number == errno.EIO or any(words in str(error) for words in lost):
         return ToolFailed("the connection is gone", at=port, hint="was the board unplugged?")
-    return ToolFailed(str(error) or "can't be opened", at=port)
+    said = getattr(error, "strerror", None) or str(error)
+    return ToolFailed(said or "can't be opened", at=port)
 
 
 def _ports() -> str:
