@@ -155,19 +155,38 @@ def test_frames_and_what_can_be_wrong(
 
 
 def test_a_board_is_validated(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """Without its softmax, and on a core without a DWT."""
-    board = load_board("microbit")
-    options = ("--plan", "min-ram", "--target", board.name)
-    tinymill.compile(
-        EXAMPLE, target=board, output=tmp_path / "c", plan="min-ram", name="fashion_mnist_int8"
-    )
-    program = build(
-        tmp_path / "c", board, tmp_path / "b", model="fashion_mnist_int8", firmware=True
-    )
+    """By a model file, which the firmware on the board was made from, too."""
+    board = load_board("mps2-an385")
+    name = EXAMPLE.stem
+    tinymill.compile(EXAMPLE, target=board, output=tmp_path / "c")
+    program = build(tmp_path / "c", board, tmp_path / "b", model=name, firmware=True)
+    words = ("validate", EXAMPLE, "-i", "pattern", "--target", board.name)
     with qemu(board, "-kernel", str(program)) as url:
-        code, said = told(capsys, "validate", EXAMPLE, "-i", "pattern", *options, "--port", url)
+        code, said = told(capsys, *words, "--port", url)
     assert code == 0, said
-    assert "microbit and the oracle agree on 1 frame: the same bytes" in said
+    assert "mps2-an385 and the oracle agree on 1 frame: the same bytes" in said
+
+
+def test_a_sensors_data(tmp_path: Path) -> None:
+    """A camera's pictures, through the firmware's front end."""
+    board = load_board(BOARD)
+    if lacking := missing(board):
+        absent(f"{', '.join(lacking)} not installed")
+    (tmp_path / "camera.toml").write_text(
+        'kind = "image"\nformat = "gray"\nwidth = 30\nheight = 30\n'
+    )
+    tinymill.compile(
+        EXAMPLE, target=BOARD, output=tmp_path / "c", name="clothes",
+        frontend=tmp_path / "camera.toml",
+    )  # fmt: skip
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 30, 30), np.uint8)
+    wanted = tinymill.run(tmp_path / "c", input=pixels, layers=False)
+    program = firmware(tmp_path / "c", tmp_path / "b", profile=True)
+    with qemu(board, "-kernel", str(program)) as url:
+        found = tinymill.run(tmp_path / "c", input=pixels, port=url)
+    assert found.output_crc32 == wanted.output_crc32
+    assert found.frames == 2
+    assert sum(layer.cycles or 0 for layer in found.layers) > 10_000
 
 
 def test_a_debuggers_console(project: Path, simulated: tinymill.RunResult, tmp_path: Path) -> None:
