@@ -27,6 +27,8 @@ CORES = {
 }
 UART_BYTES = 0x600
 """Of registers, at most."""
+CYCCNT, SYST_CVR, STIM0 = 0xE000_1004, 0xE000_E018, 0xE000_0000
+TICKS = 1000
 SLICE = 200_000
 """Instructions between two looks at the stream."""
 MOST_SLICES = 500
@@ -220,15 +222,20 @@ MODELS: dict[str, type[Uart]] = {
 class EmulatedBoard:
     """A board that starts as its chip does, from the raw image in its flash.
 
-    It is the byte stream of its own UART: reading lets the core run until it has answered.
+    It is the byte stream of its own UART: reading lets the core run until it has answered. What
+    goes to the trace pin is in ``trace``. Counters of cycles move by ``TICKS`` a read, but for
+    those in ``still``.
     """
 
-    def __init__(self, board: Board, image: bytes) -> None:
+    def __init__(self, board: Board, image: bytes, still: tuple[str, ...] = ()) -> None:
         assert board.firmware is not None
         self.board = board
         self.uart = MODELS[board.firmware.uart](board)
         self.registers: dict[int, int] = {}
         self.slices = 0
+        self.trace = bytearray()
+        self.still = still
+        self.ticks = 0
         self.steps = deque(board.firmware.setup)
         arm = board.compiler.family == "arm-none-eabi"
         if arm:
@@ -258,7 +265,7 @@ class EmulatedBoard:
         base = self.board.firmware.base
         pages = {base & -PAGE, *(step.address & -PAGE for step in self.steps)}
         if arm:
-            pages |= {PRIVATE + 0x1000, PRIVATE + 0xE000}
+            pages |= {PRIVATE, PRIVATE + 0x1000, PRIVATE + 0xE000}
             if self.board.core == "cortex-m0plus":
                 pages.add(0x1800_0000)  # RP2040's flash interface
         for page in pages:
@@ -284,12 +291,34 @@ class EmulatedBoard:
     def _read(self, address: int) -> int:
         if self._in_uart(address):
             return self.uart.read(address - self.uart.firmware.base)
+        if address in (CYCCNT, SYST_CVR):
+            return self._count(address)
+        if address == STIM0:
+            return int(self._has(0xE000_0E80, 1) and self._has(0xE000_0E00, 1))
         if self.steps and self.steps[0].kind == "wait" and self.steps[0].address == address:
             step = self.steps.popleft()
             self.registers[address] = self.registers.get(address, 0) & ~step.mask | step.value
         return self.registers.get(address, 0)
 
+    def _has(self, address: int, bits: int) -> bool:
+        return self.registers.get(address, 0) & bits == bits
+
+    def _count(self, address: int) -> int:
+        """What a counter shows, if it is on: DDI0403E, C1.8 (DWT, which DEMCR powers and the M7
+        locks), B3.3 (SysTick, on the core's clock, its exception on)."""
+        if address == CYCCNT:
+            unlocked = self.registers.get(0xE000_1FB0) == 0xC5AC_CE55
+            on = self._has(0xE000_EDFC, 1 << 24) and self._has(0xE000_1000, 1) and unlocked
+            self.ticks += TICKS if on and "dwt" not in self.still else 0
+            return self.ticks & 0xFFFF_FFFF
+        on = self._has(0xE000_E010, 7) and self.registers.get(0xE000_E014) == 0xFF_FFFF
+        self.ticks += TICKS if on and "systick" not in self.still else 0
+        return -self.ticks & 0xFF_FFFF
+
     def _write(self, address: int, value: int) -> None:
+        if address == STIM0:
+            self.trace += bytes([1, value])
+            return
         if self._in_uart(address):
             self.uart.write(address - self.uart.firmware.base, value)
             return
@@ -324,7 +353,7 @@ class EmulatedBoard:
         for _ in range(20):  # as a board that has had time to start
             if not self.steps and self.uart.ready():
                 break
-            self._run()
+            self.run()
         assert not self.steps, f"the set-up stops at {self.steps[0]}"
         assert self.uart.ready(), f"the UART is off or at {self.uart.baud():.0f} baud"
         self.uart.come.extend(data)
@@ -333,14 +362,15 @@ class EmulatedBoard:
     def read(self, size: int, /) -> bytes:
         if not self.uart.gone and self.uart.come:
             while self.uart.come:
-                self._run()
+                self.run()
         if not self.uart.gone:
-            self._run()
+            self.run()
         found = bytes(self.uart.gone[:size])
         del self.uart.gone[:size]
         return found
 
-    def _run(self) -> None:
+    def run(self) -> None:
+        """Lets the core run for a while."""
         self.slices += 1
         assert self.slices < MOST_SLICES, "the firmware comes to no end"
         self.core.emu_start(self.next, 0xFFFF_FFFE, count=SLICE)

@@ -209,7 +209,8 @@ def test_compiler_argv() -> None:
     )  # fmt: skip
     assert link_argv(("arm-none-eabi-gcc",), steps, Path("/p")) == (
         "arm-none-eabi-gcc", "-T", "/p/target/link.ld", "-o", "main", "harness/main.o",
-        "harness/measure_simulated.o", "harness/port_semihosting.o", "harness/start_arm.o",
+        "harness/measure_simulated.o", "harness/stack.o", "harness/port_semihosting.o",
+        "harness/start_arm.o",
         "model/toy.o", "model/toy_weights.o", "-mcpu=cortex-m4", "-mthumb",
         "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard", "-nostartfiles", "-static",
         "-Wl,--gc-sections", "-Wl,--no-warn-rwx-segments", "-Wl,--nmagic", "-lm",

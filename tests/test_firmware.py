@@ -234,13 +234,13 @@ def sample() -> tuple[bytes, bytes]:
     return end.to_bytes(array), result.outputs[0].tobytes()
 
 
-def emulated(board: Board, program: Path) -> Stream:
+def emulated(board: Board, program: Path, still: tuple[str, ...] = ()) -> Stream:
     """The board on the CPU emulator, started from the raw image beside ``program``."""
     try:
         from emulated_board import EmulatedBoard  # noqa: PLC0415
     except ImportError:
         absent("unicorn is not installed")
-    return EmulatedBoard(board, (program.parent / "firmware.bin").read_bytes())
+    return EmulatedBoard(board, (program.parent / "firmware.bin").read_bytes(), still)
 
 
 def example(folder: Path, board: Board, **options: Any) -> Path:
@@ -272,8 +272,11 @@ def test_frames_go_over_the_uart(
         answers = [link.run(data) for data in (frame, bytes(784), frame)]
     assert answers[0].outputs == answers[2].outputs == outputs
     assert answers[1].outputs != outputs
-    counted = board.firmware is not None and board.firmware.cycles == "mcycle"
-    assert all((answer.cycles is not None) == counted for answer in answers)
+    named = None if board.firmware is None else board.firmware.cycles
+    counter = "systick" if named == "dwt" else named  # the simulator has no DWT
+    assert (found.counter_named, found.counter) == (named, counter)
+    assert all((answer.cycles is not None) == bool(counter) for answer in answers)
+    assert all(100 < (answer.stack or 0) < 2000 for answer in answers)
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if load_board(n).simulator is None])
@@ -284,9 +287,16 @@ def test_boards_that_qemu_lacks_start_and_answer(
     frame, outputs = tiny_sample()
     board = load_board(name)
     link = SerialLink(emulated(board, firmware(name)))
-    assert link.describe().model == "tiny"
-    assert link.run(frame).outputs == outputs
-    assert link.run(frame).outputs == outputs
+    found = link.describe()
+    assert found.model == "tiny"
+    assert board.firmware is not None
+    if board.compiler.family == "arm-none-eabi":  # the emulator's RISC-V counters stand still
+        assert found.counter == found.counter_named == board.firmware.cycles
+    for _ in range(2):
+        answer = link.run(frame)
+        assert answer.outputs == outputs
+        # from one read of the counter to the next
+        assert answer.cycles == (None if found.counter is None else 1000)
 
 
 @pytest.mark.parametrize(
@@ -386,7 +396,8 @@ class Canned:
         return len(data)
 
 
-DESCRIPTION = struct.pack("<5I", 1, 4, 1, 2, 1000) + b"toy"
+DESCRIPTION = struct.pack("<5I8s6I", 2, 4, 1, 2, 1000, bytes(range(8)), 0, 1, 1, 8, 0, 0) + b"toy"
+ANSWER = struct.pack("<QI", 7, 100) + b"ab"
 
 
 @pytest.mark.parametrize(
@@ -401,7 +412,9 @@ DESCRIPTION = struct.pack("<5I", 1, 4, 1, 2, 1000) + b"toy"
         (packet(b"e", status=9), "board: error 9"),
         (packet(b"r"), "board: an answer of kind b'r' to b'D'"),
         (packet(b"d", b"short"), "the board's description is too short"),
-        (packet(b"d", b"\2" + DESCRIPTION[1:]), "speaks protocol 2, not 1"),
+        (packet(b"d", b"\1" + DESCRIPTION[1:]), "speaks protocol 1, not 2"),
+        (packet(b"d", DESCRIPTION[:32] + b"\7" + DESCRIPTION[33:]), "makes no sense"),
+        (b"garbage" * 9, "board: no answer after 0.1 s, but 63 bytes that mean nothing"),
         (b"TMd\0\xff\xff\xff\xff", "board: an answer of 4,294,967,295 bytes"),
     ],
 )
@@ -412,13 +425,13 @@ def test_bad_answers_are_one_line(answer: bytes, message: str) -> None:
 
 
 def test_good_answers() -> None:
-    talk = packet(b"d", DESCRIPTION) + packet(b"r", struct.pack("<I", 7) + b"ab")
+    talk = packet(b"d", DESCRIPTION) + packet(b"r", ANSWER)
     answer = SerialLink(Canned(b"boot: T TT" + talk), timeout=1).run(b"1234")
-    assert (answer.outputs, answer.cycles) == (b"ab", 7)
+    assert (answer.outputs, answer.cycles, answer.stack, answer.layers) == (b"ab", 7, 100, ())
     again = packet(b"e", status=4) + packet(b"e", status=1)  # damaged packets are sent again
     assert SerialLink(Canned(again + talk), timeout=1).run(b"1234") == answer
-    short = packet(b"d", DESCRIPTION) + packet(b"r", struct.pack("<I", 7) + b"a")
-    with pytest.raises(ToolFailed, match="5 bytes of answer, not 6"):
+    short = packet(b"d", DESCRIPTION) + packet(b"r", ANSWER[:-1])
+    with pytest.raises(ToolFailed, match="13 bytes of answer, not 14"):
         SerialLink(Canned(short), timeout=1).run(b"1234")
 
 

@@ -23,7 +23,7 @@ import tinymill
 from conftest import absent, need_tool
 from tflite_builder import TfliteBuilder
 from tinymill.cli import main
-from tinymill.errors import InvalidInput, OutOfMemory
+from tinymill.errors import InvalidInput, OutOfMemory, UnsupportedOp
 from tinymill.frontends import load
 from tinymill.frontends.sensors import KINDS, AudioSource, Bound, Store
 from tinymill.frontends.sensors.fixed import bits_of, log1p32
@@ -524,6 +524,33 @@ def test_channels_first_models_get_their_pictures(tmp_path: Path) -> None:
     reals = ((pixels - np.array([1.0, 2, 3])) / np.array([4.0, 5, 6])).astype(np.float32)
     wanted = tinymill.run(model, input=reals.transpose(2, 0, 1)[None], layers=False)
     assert np.array_equal(found.outputs[0], wanted.outputs[0])
+
+
+def test_a_plane_may_have_its_channel_first(tmp_path: Path) -> None:
+    """A model that flattens its only channel has its input as the file has it: 1 x 1 x H x W."""
+    need_tool("cc")
+    weights = np.random.default_rng(0).normal(size=(80, 2)).astype(np.float32)
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name, shape in (("x", (1, 1, 8, 10)), ("y", None))
+    ]
+    nodes = [
+        helper.make_node("Flatten", ["x"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "w"], ["y"]),
+    ]
+    initial = [numpy_helper.from_array(weights, "w")]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], initial)
+    model = tmp_path / "dense.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), model)
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 20), np.uint8)
+    options = {"kind": "image", "format": "gray", "width": 20, "height": 16, "resize": "nearest"}
+    spec = toml(tmp_path, options)
+    found = tinymill.run(model, frontend=spec, input=pixels, layers=False, sanitize=True)
+    reals = (pixels[1::2, 1::2] / 255).astype(np.float32)
+    wanted = tinymill.run(model, input=reals[None, None], layers=False)
+    assert np.array_equal(found.outputs[0], wanted.outputs[0])
+    with pytest.raises(UnsupportedOp):  # no layer reads it row by row
+        tinymill.compile(model, frontend=spec, stream_input=True)
 
 
 def test_pictures_are_read_from_files(tmp_path: Path) -> None:

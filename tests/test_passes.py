@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import tinymill.ops  # noqa: F401  registers all ops
+from tinymill.errors import UnsupportedOp
 from tinymill.ir import (
     DType,
     Graph,
@@ -22,11 +23,14 @@ from tinymill.ir import (
 from tinymill.ops.binary import Binary
 from tinymill.ops.conv import Conv2D
 from tinymill.ops.dense import FullyConnected
+from tinymill.ops.log_softmax import LogSoftmax
 from tinymill.ops.pad import Pad
 from tinymill.ops.quantization import Dequantize, Quantize
 from tinymill.ops.reshape import Reshape
+from tinymill.ops.softmax import Softmax
 from tinymill.ops.transpose import Transpose
 from tinymill.ops.unary import Unary
+from tinymill.passes.drop_softmax import drop_softmax
 from tinymill.passes.eliminate import eliminate
 from tinymill.passes.fold import fold_flatten, fold_padding
 from tinymill.passes.fuse_activation import fuse_activation
@@ -286,6 +290,77 @@ def test_flattening_permutes_the_weights():
           c: float32[2x7] = FullyConnected(b.2, <float32[7x60]>)
           out c: float32[2x7]
     """)  # fmt: skip
+
+
+PROBABILITIES = Quant((1 / 256,), (-128,))
+
+
+def logits(s: Sketch) -> str:
+    """Three integers a class, from integers."""
+    x = s.input("x", (2, 4), DType.INT8, FIRST)
+    return s.add(Unary("relu"), x, name="logits", quant=FIRST)
+
+
+def dropped(graph: Graph, expected: str) -> None:
+    after = drop_softmax(graph)
+    verify(after)
+    assert print_graph(after) == dedent(expected).lstrip()
+
+
+def test_the_last_softmax_is_left_out():
+    s = Sketch()
+    a = s.add(Softmax(dtype=DType.INT8), logits(s), name="a", quant=PROBABILITIES)
+    dropped(s.finish(a), """
+        graph sketch
+          in  x: int8[2x4](s=0.5, z=3)
+          logits: int8[2x4](s=0.5, z=3) = Relu[function=relu](x)
+          out logits: int8[2x4](s=0.5, z=3)
+    """)  # fmt: skip
+
+
+def test_a_softmax_is_found_behind_what_moves_and_recodes():
+    s = Sketch()
+    a = s.add(Softmax(dtype=DType.INT8), logits(s), name="a", quant=PROBABILITIES)
+    b = s.add(Reshape((1, 2, 4)), a, name="b", quant=PROBABILITIES)
+    c = s.add(Dequantize(), b, name="c")
+    d = s.add(Transpose((0, 2, 1)), c, name="d")
+    dropped(s.finish(d), """
+        graph sketch
+          in  x: int8[2x4](s=0.5, z=3)
+          logits: int8[2x4](s=0.5, z=3) = Relu[function=relu](x)
+          a.1: float32[2x4] = Dequantize(logits)
+          b.2: float32[1x2x4] = Reshape[shape=(1, 2, 4)](a.1)
+          d.3: float32[1x4x2] = Transpose[order=(0, 2, 1)](b.2)
+          out d.3: float32[1x4x2]
+    """)  # fmt: skip
+
+
+def test_integers_stay_integers_without_a_float_softmax():
+    s = Sketch()
+    a = s.add(Dequantize(), logits(s), name="a")
+    b = s.add(LogSoftmax(), a, name="b")
+    c = s.add(Quantize(), b, name="c", quant=SECOND)
+    other = s.add(Unary("relu"), a, name="other")
+    dropped(s.finish(c, other), """
+        graph sketch
+          in  x: int8[2x4](s=0.5, z=3)
+          logits: int8[2x4](s=0.5, z=3) = Relu[function=relu](x)
+          a: float32[2x4] = Dequantize(logits)
+          other: float32[2x4] = Relu[function=relu](a)
+          out logits: int8[2x4](s=0.5, z=3)
+          out other: float32[2x4]
+    """)  # fmt: skip
+
+
+def test_what_ends_in_no_softmax_says_in_what():
+    s = Sketch()
+    backwards = s.add(Softmax(beta=-1.0), s.input("y", (1, 3)), name="backwards")
+    graph = s.finish(s.add(Reshape((4, 2)), logits(s), name="a", quant=FIRST), backwards)
+    with pytest.raises(UnsupportedOp, match=r"output 'a'.*: ends in Relu 'logits', Softmax"):
+        drop_softmax(graph)
+    s = Sketch()
+    with pytest.raises(UnsupportedOp, match="output 'a': is a softmax of an input"):
+        drop_softmax(s.finish(s.add(Softmax(), s.input("x", (1, 3)), name="a")))
 
 
 def test_dead_and_repeated_nodes_go():

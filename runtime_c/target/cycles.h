@@ -1,4 +1,5 @@
-/* The core's cycle counter, 32 bits; reads 0 where the board names none. */
+/* The core's cycles since tm_cycles_start, by the counter that the board's file names; by SysTick
+ * where that one stands still, as it does in simulators and in cores made without it. */
 #ifndef TM_TARGET_CYCLES_H
 #define TM_TARGET_CYCLES_H
 
@@ -6,49 +7,30 @@
 
 #include "firmware.h"
 
+enum {
+  TM_COUNTER_NONE = 0,
+  TM_COUNTER_DWT = 1,     /* DWT_CYCCNT of Cortex-M3 and up */
+  TM_COUNTER_SYSTICK = 2, /* SysTick on the core's clock, its wraps counted by its exception */
+  TM_COUNTER_MCYCLE = 3,  /* RISC-V's own */
+  TM_COUNTER_ESP = 4,     /* that of Espressif's RISC-V cores */
+};
+
 #if defined(TM_CYCLES_DWT)
-/* Armv7-M and Armv8-M Architecture Reference Manuals: DWT. */
-#define TM_DEMCR (*(volatile uint32_t *)0xE000EDFCu)
-#define TM_DWT_CTRL (*(volatile uint32_t *)0xE0001000u)
-#define TM_DWT_CYCCNT (*(volatile uint32_t *)0xE0001004u)
-#define TM_DWT_LAR (*(volatile uint32_t *)0xE0001FB0u)
-
-static inline void tm_cycles_start(void) {
-  TM_DEMCR |= 1u << 24;     /* TRCENA */
-  TM_DWT_LAR = 0xC5ACCE55u; /* Cortex-M7 locks the unit */
-  TM_DWT_CTRL |= 1u;        /* CYCCNTENA */
-}
-
-static inline uint32_t tm_cycles_now(void) {
-  return TM_DWT_CYCCNT;
-}
+#define TM_COUNTER_NAMED TM_COUNTER_DWT
+#elif defined(TM_CYCLES_SYSTICK)
+#define TM_COUNTER_NAMED TM_COUNTER_SYSTICK
 #elif defined(TM_CYCLES_MCYCLE)
-static inline void tm_cycles_start(void) {
-}
-
-static inline uint32_t tm_cycles_now(void) {
-  uint32_t now;
-  __asm__ volatile("csrr %0, mcycle" : "=r"(now)::"memory");
-  return now;
-}
+#define TM_COUNTER_NAMED TM_COUNTER_MCYCLE
 #elif defined(TM_CYCLES_ESP)
-/* ESP32-C3 Technical Reference Manual: mpcer, mpcmr, mpccr. */
-static inline void tm_cycles_start(void) {
-  __asm__ volatile("csrwi 0x7E0, 1\n\tcsrwi 0x7E1, 1" ::: "memory");
-}
-
-static inline uint32_t tm_cycles_now(void) {
-  uint32_t now;
-  __asm__ volatile("csrr %0, 0x7E2" : "=r"(now)::"memory");
-  return now;
-}
+#define TM_COUNTER_NAMED TM_COUNTER_ESP
 #else
-static inline void tm_cycles_start(void) {
-}
-
-static inline uint32_t tm_cycles_now(void) {
-  return 0;
-}
+#define TM_COUNTER_NAMED TM_COUNTER_NONE
 #endif
+
+/* Starts a counter that counts; gives which, TM_COUNTER_NONE where none does. */
+uint32_t tm_cycles_start(void);
+
+/* Cycles. To be called at least once while a 32-bit counter runs round. 0 without a counter. */
+uint64_t tm_cycles_now(void);
 
 #endif

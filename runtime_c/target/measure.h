@@ -5,8 +5,6 @@
 
 #include "target.h"
 
-typedef tm_status (*tm_model_call)(tm_model_context *context);
-
 /* Before the first run: starts the counter, paints the stack, measures its own cost. */
 void tm_measure_start(tm_model_context *context);
 

@@ -4,25 +4,12 @@
  * number of instructions a apart with gcd(p a, q) = 1, is p t plus a constant: every remainder
  * occurs once. So a time stamp is exact to the instruction though a tick is many. All that
  * follows a stamp's reads is the same straight line each time; its cost is measured once and
- * taken off. RISC-V counts retired instructions itself.
- *
- * The model runs on a painted stack of its own, below the harness's. */
+ * taken off. RISC-V counts retired instructions itself. */
 #include <stdbool.h>
 
 #include "measure.h"
 #include "port.h"
-
-#define STACK_PAINT 0xC3965AF0u /* no byte that fills the arena */
-
-/* From the linker script. */
-extern uint32_t tm_link_model_stack_low[];
-extern uint32_t tm_link_model_stack_top[];
-
-/* Calls `call` with the stack pointer at `top`. */
-tm_status tm_call_on_stack(tm_model_call call, tm_model_context *context, uint32_t *top);
-
-/* A model of one instruction: returns. */
-tm_status tm_empty_call(tm_model_context *context);
+#include "stack.h"
 
 #if defined(__riscv)
 
@@ -58,31 +45,6 @@ static uint64_t elapsed(const struct stamp *from, const struct stamp *to) {
 
 static void start_counter(void) {
 }
-
-__asm__(
-    ".section .text.tm_calls, \"ax\", %progbits\n"
-    ".globl tm_call_on_stack\n"
-    ".type tm_call_on_stack, %function\n"
-    "tm_call_on_stack:\n\t"
-    "addi sp, sp, -16\n\t"
-    "sw ra, 12(sp)\n\t"
-    "sw s0, 8(sp)\n\t"
-    "mv s0, sp\n\t"
-    "mv t0, a0\n\t"
-    "mv a0, a1\n\t"
-    "mv sp, a2\n\t"
-    "jalr ra, 0(t0)\n\t"
-    "mv sp, s0\n\t"
-    "lw s0, 8(sp)\n\t"
-    "lw ra, 12(sp)\n\t"
-    "addi sp, sp, 16\n\t"
-    "ret\n"
-    ".size tm_call_on_stack, . - tm_call_on_stack\n"
-    ".globl tm_empty_call\n"
-    ".type tm_empty_call, %function\n"
-    "tm_empty_call:\n\t"
-    "ret\n"
-    ".size tm_empty_call, . - tm_empty_call\n");
 
 #if defined(TM_PROFILE)
 #define PROLOGUE_INSTRUCTIONS 2u
@@ -200,30 +162,6 @@ static void start_counter(void) {
   }
 }
 
-__asm__(
-    ".syntax unified\n"
-    ".section .text.tm_calls, \"ax\", %progbits\n"
-    ".thumb\n"
-    ".globl tm_call_on_stack\n"
-    ".type tm_call_on_stack, %function\n"
-    ".thumb_func\n"
-    "tm_call_on_stack:\n\t"
-    "push {r4, lr}\n\t"
-    "mov r4, sp\n\t"
-    "mov r3, r0\n\t"
-    "mov r0, r1\n\t"
-    "mov sp, r2\n\t"
-    "blx r3\n\t"
-    "mov sp, r4\n\t"
-    "pop {r4, pc}\n"
-    ".size tm_call_on_stack, . - tm_call_on_stack\n"
-    ".globl tm_empty_call\n"
-    ".type tm_empty_call, %function\n"
-    ".thumb_func\n"
-    "tm_empty_call:\n\t"
-    "bx lr\n"
-    ".size tm_empty_call, . - tm_empty_call\n");
-
 #if defined(TM_PROFILE)
 #define PROLOGUE_INSTRUCTIONS 1u
 __asm__(
@@ -317,9 +255,7 @@ void tm_measure_start(tm_model_context *context) {
 #if defined(TM_PROFILE)
   measure_layer_cost(context);
 #endif
-  for (uint32_t *word = tm_link_model_stack_low; word < tm_link_model_stack_top; ++word) {
-    *word = STACK_PAINT;
-  }
+  tm_paint_stack();
 }
 
 tm_status tm_measure_prepare(tm_model_call call, tm_model_context *context) {
@@ -357,14 +293,11 @@ void tm_measure_end_frame(void) {
 }
 
 void tm_measure_report(void) {
-  const uint32_t *lowest = tm_link_model_stack_low;
-  while (lowest < tm_link_model_stack_top && *lowest == STACK_PAINT) {
-    ++lowest;
-  }
-  if (lowest == tm_link_model_stack_low) {
+  const uint32_t peak = tm_stack_peak();
+  if (peak == TM_STACK_FULL) {
     tm_port_print("error the model's stack overflows\n");
     tm_port_exit(1);
   }
-  tm_print_figure("stack", (uint64_t)((uintptr_t)tm_link_model_stack_top - (uintptr_t)lowest));
+  tm_print_figure("stack", peak);
   tm_print_figure("instructions", instructions);
 }

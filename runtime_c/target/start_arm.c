@@ -13,6 +13,13 @@ static void fault(void) {
   tm_port_exit(1);
 }
 
+void tm_tick(void);
+
+/* SysTick's; a program that runs it has one of its own (cycles.c). */
+__attribute__((weak)) void tm_tick(void) {
+  fault();
+}
+
 typedef void (*handler)(void);
 
 union vector {
@@ -31,7 +38,7 @@ __attribute__((section(".tm_vectors"), used)) static const union vector vectors[
     {.handler = fault},                               /* SVC */
     {.handler = fault},                               /* debug */
     {.handler = fault},           {.handler = fault}, /* PendSV */
-    {.handler = fault},                               /* SysTick */
+    {.handler = tm_tick},                             /* SysTick */
 };
 
 void tm_start(void) {

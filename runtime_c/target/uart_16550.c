@@ -17,7 +17,7 @@ static volatile uint8_t *byte_register(uint32_t offset) {
   return (volatile uint8_t *)(uintptr_t)(TM_UART_BASE + offset);
 }
 
-void tm_uart_open(void) {
+void tm_wire_open(void) {
   *byte_register(LINE_CONTROL) = LINE_DIVISOR_ACCESS;
   *byte_register(DIVISOR_LOW) = (uint8_t)(DIVISOR & 0xFFu);
   *byte_register(DIVISOR_HIGH) = (uint8_t)(DIVISOR >> 8 & 0xFFu);
@@ -25,7 +25,7 @@ void tm_uart_open(void) {
   *byte_register(FIFO_CONTROL) = FIFO_ON;
 }
 
-bool tm_uart_get(uint8_t *byte) {
+bool tm_wire_get(uint8_t *byte) {
   if ((*byte_register(LINE_STATUS) & STATUS_DATA) == 0) {
     return false;
   }
@@ -33,7 +33,7 @@ bool tm_uart_get(uint8_t *byte) {
   return true;
 }
 
-void tm_uart_put(uint8_t byte) {
+void tm_wire_put(uint8_t byte) {
   while ((*byte_register(LINE_STATUS) & STATUS_ROOM) == 0) {
   }
   *byte_register(DATA) = byte;

@@ -12,14 +12,14 @@ enum { FIFO = 0x00, STATUS = 0x1C, CLKDIV = 0x14, ID = 0x80 };
 /* clock / baud in 16ths, rounded: bits 11..0 are the integer, 23..20 the fraction. */
 #define DIVISOR ((uint32_t)(((uint64_t)TM_UART_CLOCK_HZ * 32u / TM_UART_BAUD + 1u) / 2u))
 
-void tm_uart_open(void) {
+void tm_wire_open(void) {
   *tm_uart_register(CLKDIV) = (DIVISOR >> 4 & 0xFFFu) | (DIVISOR & 0xFu) << 20;
   *tm_uart_register(ID) |= ID_REG_UPDATE;
   while ((*tm_uart_register(ID) & ID_REG_UPDATE) != 0) {
   }
 }
 
-bool tm_uart_get(uint8_t *byte) {
+bool tm_wire_get(uint8_t *byte) {
   if ((*tm_uart_register(STATUS) & STATUS_RX_COUNT) == 0) {
     return false;
   }
@@ -27,7 +27,7 @@ bool tm_uart_get(uint8_t *byte) {
   return true;
 }
 
-void tm_uart_put(uint8_t byte) {
+void tm_wire_put(uint8_t byte) {
   while ((*tm_uart_register(STATUS) >> STATUS_TX_COUNT_SHIFT & STATUS_RX_COUNT) >=
          FIFO_BYTES - 1u) {
   }

@@ -10,13 +10,13 @@ enum { BAUD = 0x10, STAT = 0x14, CTRL = 0x18, DATA = 0x1C };
 #define CTRL_RE (1u << 18)
 #define CTRL_TE (1u << 19)
 
-void tm_uart_open(void) {
+void tm_wire_open(void) {
   *tm_uart_register(CTRL) = 0;
   *tm_uart_register(BAUD) = BAUD_OSR_16 | (TM_UART_CLOCK_HZ / 8u / TM_UART_BAUD + 1u) / 2u;
   *tm_uart_register(CTRL) = CTRL_TE | CTRL_RE;
 }
 
-bool tm_uart_get(uint8_t *byte) {
+bool tm_wire_get(uint8_t *byte) {
   const uint32_t state = *tm_uart_register(STAT);
   if ((state & STAT_OR) != 0) {
     *tm_uart_register(STAT) = STAT_OR; /* nothing is received while it is set */
@@ -28,7 +28,7 @@ bool tm_uart_get(uint8_t *byte) {
   return true;
 }
 
-void tm_uart_put(uint8_t byte) {
+void tm_wire_put(uint8_t byte) {
   while ((*tm_uart_register(STAT) & STAT_TDRE) == 0) {
   }
   *tm_uart_register(DATA) = byte;

@@ -19,7 +19,7 @@ enum {
 #define BAUD_VALUE \
   ((uint32_t)((((uint64_t)TM_UART_BAUD << 32) / TM_UART_CLOCK_HZ + 0x800u) & 0xFFFFF000u))
 
-void tm_uart_open(void) {
+void tm_wire_open(void) {
   *tm_uart_register(BAUDRATE) = BAUD_VALUE;
   *tm_uart_register(ENABLE) = ENABLE_UART;
   *tm_uart_register(EVENTS_RXDRDY) = 0;
@@ -28,7 +28,7 @@ void tm_uart_open(void) {
   *tm_uart_register(TASKS_STARTRX) = 1;
 }
 
-bool tm_uart_get(uint8_t *byte) {
+bool tm_wire_get(uint8_t *byte) {
   if (*tm_uart_register(EVENTS_RXDRDY) == 0) {
     return false;
   }
@@ -38,7 +38,7 @@ bool tm_uart_get(uint8_t *byte) {
   return true;
 }
 
-void tm_uart_put(uint8_t byte) {
+void tm_wire_put(uint8_t byte) {
   *tm_uart_register(TXD) = byte;
   while (*tm_uart_register(EVENTS_TXDRDY) == 0) {
   }

@@ -14,7 +14,7 @@ enum { DR = 0x00, FR = 0x18, IBRD = 0x24, FBRD = 0x28, LCR_H = 0x2C, CR = 0x30 }
 /* clock / (16 * baud), in 64ths, rounded. */
 #define DIVISOR ((uint32_t)(((uint64_t)TM_UART_CLOCK_HZ * 8u / TM_UART_BAUD + 1u) / 2u))
 
-void tm_uart_open(void) {
+void tm_wire_open(void) {
   *tm_uart_register(CR) = 0;
   *tm_uart_register(IBRD) = DIVISOR >> 6;
   *tm_uart_register(FBRD) = DIVISOR & 63u;
@@ -23,7 +23,7 @@ void tm_uart_open(void) {
   *tm_uart_register(CR) = CR_UARTEN | CR_TXE | CR_RXE;
 }
 
-bool tm_uart_get(uint8_t *byte) {
+bool tm_wire_get(uint8_t *byte) {
   if ((*tm_uart_register(FR) & FR_RXFE) != 0) {
     return false;
   }
@@ -31,7 +31,7 @@ bool tm_uart_get(uint8_t *byte) {
   return true;
 }
 
-void tm_uart_put(uint8_t byte) {
+void tm_wire_put(uint8_t byte) {
   while ((*tm_uart_register(FR) & FR_TXFF) != 0) {
   }
   *tm_uart_register(DR) = byte;

@@ -9,13 +9,13 @@ enum { SR = 0x00, DR = 0x04, BRR = 0x08, CR1 = 0x0C };
 #define CR1_TE (1u << 3)
 #define CR1_UE (1u << 13)
 
-void tm_uart_open(void) {
+void tm_wire_open(void) {
   *tm_uart_register(CR1) = 0;
   *tm_uart_register(BRR) = (TM_UART_CLOCK_HZ + TM_UART_BAUD / 2u) / TM_UART_BAUD;
   *tm_uart_register(CR1) = CR1_UE | CR1_TE | CR1_RE;
 }
 
-bool tm_uart_get(uint8_t *byte) {
+bool tm_wire_get(uint8_t *byte) {
   if ((*tm_uart_register(SR) & SR_RXNE) == 0) {
     return false;
   }
@@ -23,7 +23,7 @@ bool tm_uart_get(uint8_t *byte) {
   return true;
 }
 
-void tm_uart_put(uint8_t byte) {
+void tm_wire_put(uint8_t byte) {
   while ((*tm_uart_register(SR) & SR_TXE) == 0) {
   }
   *tm_uart_register(DR) = byte;

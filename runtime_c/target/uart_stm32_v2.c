@@ -11,13 +11,13 @@ enum { CR1 = 0x00, BRR = 0x0C, ISR = 0x1C, ICR = 0x20, RDR = 0x24, TDR = 0x28 };
 #define ISR_RXNE (1u << 5)
 #define ISR_TXE (1u << 7)
 
-void tm_uart_open(void) {
+void tm_wire_open(void) {
   *tm_uart_register(CR1) = 0;
   *tm_uart_register(BRR) = (TM_UART_CLOCK_HZ + TM_UART_BAUD / 2u) / TM_UART_BAUD;
   *tm_uart_register(CR1) = CR1_UE | CR1_TE | CR1_RE;
 }
 
-bool tm_uart_get(uint8_t *byte) {
+bool tm_wire_get(uint8_t *byte) {
   const uint32_t state = *tm_uart_register(ISR);
   if ((state & ISR_ORE) != 0) {
     *tm_uart_register(ICR) = ISR_ORE;
@@ -29,7 +29,7 @@ bool tm_uart_get(uint8_t *byte) {
   return true;
 }
 
-void tm_uart_put(uint8_t byte) {
+void tm_wire_put(uint8_t byte) {
   while ((*tm_uart_register(ISR) & ISR_TXE) == 0) {
   }
   *tm_uart_register(TDR) = byte;

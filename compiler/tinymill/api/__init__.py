@@ -11,7 +11,7 @@ from .loading import load
 from .options import Io, Requant, Weights
 from .planning import front, plan_model
 from .quantizing import Accuracy, Quantized, quantize
-from .running import Flash, LayerTime, Ram, RunResult, run, save_outputs
+from .running import Flash, LayerTime, OnBoard, Ram, RunResult, run, save_outputs
 from .validating import validate
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "Layer",
     "LayerTime",
     "Loaded",
+    "OnBoard",
     "Quantized",
     "Ram",
     "Requant",

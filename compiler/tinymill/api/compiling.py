@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from ..boards import Board
-from ..deploy import RAM_ALLOWANCE, Forecast, forecast, target_files
+from ..deploy import RAM_ALLOWANCE, Forecast, digest_of, forecast, target_files
 from ..emit import ModelFacts, c_name, facts_of, render, with_front
 from ..errors import InvalidInput, OutOfMemory, UnsupportedOp
 from ..fit import check_arena, planned_by, planned_within
@@ -70,6 +70,7 @@ def compile(
     weights: Weights = "flash",
     step: int | None = None,
     frontend: str | Path | None = None,
+    drop_softmax: bool = False,
     name: str | None = None,
     dump_passes: str | Path | None = None,
 ) -> Compiled:
@@ -84,14 +85,15 @@ def compile(
     ``stream_input`` the emitted C has ``push_rows`` instead of ``run``. With ``step`` it has
     ``step``: the input is a window over a stream that takes so many new rows (frames) a step, and
     only what they change is computed. ``frontend`` puts the processing of a sensor's data before
-    the model: a kind's name or a .toml file.
+    the model: a kind's name or a .toml file. ``drop_softmax`` leaves out the one that the model
+    ends in: what went into it comes out, the classes in the same order.
     ``name`` is the prefix of all C names (default: from the file's name). Raises
     ``CompileError`` and its kin; nothing is written then.
     """
     options = CompileOptions(
         io=io, requant=requant, optimize=optimize, plan=plan, ram=ram, shapes=shapes,
         keep_inputs=keep_inputs, stream_input=stream_input, fast_ram=fast_ram, weights=weights,
-        step=step, frontend=frontend,
+        step=step, frontend=frontend, drop_softmax=drop_softmax,
     )  # fmt: skip
     dump = None if dump_passes is None else Path(dump_passes)
     compiled = compile_file(Path(model), target, options, name=name, dump=dump)
@@ -111,7 +113,10 @@ def compile_file(
     """A model file as C; ``compile`` tells what is raised."""
     options.check()
     board = board_of(target)
-    graph = lowered(read_model(source, shapes=options.shapes), options.io, options.requant, dump)
+    graph = lowered(
+        read_model(source, shapes=options.shapes), options.io, options.requant, dump,
+        drop_softmax=options.drop_softmax,
+    )  # fmt: skip
     return compile_graph(graph, source, board, options, name=name)
 
 
@@ -171,9 +176,10 @@ def compile_graph(
     weights_bytes = facts.weights_bytes
     _check_weights(weights_bytes, board, options.optimize, in_ram=in_ram)
     files = render(facts, found)
+    digest = digest_of(files)
     files |= target_files(
         board, prefix, arena_bytes=found.arena_bytes - found.slow_bytes,
-        weights_bytes=weights_bytes, slow_bytes=found.slow_bytes,
+        weights_bytes=weights_bytes, slow_bytes=found.slow_bytes, digest=digest,
     )  # fmt: skip
     entries = {
         "weights": options.weights, "weights_bytes": weights_bytes,
@@ -182,6 +188,7 @@ def compile_graph(
         "plan": str(options.plan) if options.plan in get_args(Goal) else "saved",
         "ram": options.ram, "fast_ram": options.fast_ram,
         "keep_inputs": options.keep_inputs, "stream_input": stream_input,
+        "drop_softmax": options.drop_softmax, "digest": digest,
         "step": step, "window": slid[0].window if slid else None,
         "frontend": None if front is None else front_entry(front),
     }  # fmt: skip

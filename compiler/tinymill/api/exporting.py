@@ -55,6 +55,7 @@ def export_model(
     stream_input: bool = False,
     fast_ram: int | None = None,
     weights: Weights | None = None,
+    drop_softmax: bool = False,
     name: str | None = None,
 ) -> Exported:
     """The model (compiled unless it is a project folder) in the shape of another build system.
@@ -67,6 +68,7 @@ def export_model(
     wanted = Wanted(
         io=io, requant=requant, optimize=optimize, plan=plan, ram=ram, shapes=shapes,
         keep_inputs=keep_inputs, stream_input=stream_input, fast_ram=fast_ram, weights=weights,
+        drop_softmax=drop_softmax,
     )  # fmt: skip
     path = Path(model)
     if path.is_dir():

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..boards import Board
-from ..deploy import FlashPlan, plan_flash
+from ..deploy import FlashPlan, check_link, plan_flash
 from ..deploy import flash as flash_project
 from ..errors import InvalidInput
 from ..project import read_plan
@@ -26,34 +26,45 @@ def flash(
     probe: str | None = None,
     dry_run: bool = False,
     optimize: Optimize | None = None,
+    drop_softmax: bool = False,
+    layers: bool = False,
+    wire: str | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> FlashPlan:
     """Compiles (unless ``model`` is a project folder), builds the firmware and writes it to a
     board; gives the calls made. ``dry_run`` only gives them: then nothing needs to be installed.
 
     ``tool`` is one of those in the board's file (default: the first), ``probe`` what that tool
-    calls a probe: a serial number, a port, an address. ``tell`` gets what a person has to do
+    calls a probe: a serial number, a port, an address. With ``layers`` the firmware tells the
+    cycles of each layer; ``wire`` is how it speaks: "uart" (the default) or "semihosting".
+    ``tell`` gets what a person has to do
     before the tool can write, where there is such a thing. Raises what ``compile`` raises,
     ``BoardError``, ``ToolMissing``, ``ToolFailed``.
     """
+    wanted = Wanted(optimize=optimize, drop_softmax=drop_softmax)
     path = Path(model)
     description = read_plan(path) if path.is_dir() else None
     if description is not None:
         board = board_of_folder(target, description, path)
-        check_wanted(description, path, Wanted(optimize=optimize))
+        check_wanted(description, path, wanted)
     elif target is None:
         raise InvalidInput("is to be written to which board?", at=str(path), hint="--board")
     else:
         board = board_of(target)
+    if wire is not None:
+        check_link(board, wire, flashes=False)
     plan = plan_flash(board, tool, probe)
     with tempfile.TemporaryDirectory(prefix="tinymill-") as name:
         if description is None:
-            compiled = compile_file(path, board, Wanted(optimize=optimize).options())
+            compiled = compile_file(path, board, wanted.options())
             path, description = Path(name) / "project", compiled.description
             compiled.write(path)
         if tell is not None and plan.note is not None:
             tell(f"{board.name}: {plan.note}")
         if not dry_run:
             board = tuned(board, description.get("optimize", "time"))
-            flash_project(path, board, model=description["model"], plan=plan)
+            flash_project(
+                path, board, model=description["model"], plan=plan, profile=layers,
+                wire=wire or "uart",
+            )  # fmt: skip
     return plan

@@ -22,7 +22,8 @@ def check_wanted(
         "io": wanted.io, "requant": wanted.requant, "optimize": wanted.optimize,
         "plan": None if wanted.plan is None else str(wanted.plan), "ram": wanted.ram,
         "keep_inputs": wanted.keep_inputs or None, "stream_input": wanted.stream_input or None,
-        "fast_ram": wanted.fast_ram, "weights": wanted.weights, "step": wanted.step, "model": name,
+        "fast_ram": wanted.fast_ram, "weights": wanted.weights, "step": wanted.step,
+        "drop_softmax": wanted.drop_softmax or None, "model": name,
     }  # fmt: skip
     for option, value in asked.items():
         if value is not None and description.get(option) != value:

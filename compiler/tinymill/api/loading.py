@@ -24,15 +24,19 @@ def load(
     plan: str | Path | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
     cc: str | None = None,
+    drop_softmax: bool = False,
 ) -> Loaded:
     """A model file, compiled for the host, or a project folder as a callable on arrays.
 
     The C is built into a shared library, once for the same C (TINYMILL_CACHE names the folder).
-    ``io``, ``requant``, ``optimize`` and ``plan`` are as for ``compile``; a project folder has its
-    own, and others are refused. Raises what ``compile`` raises, ``InvalidInput``,
-    ``ToolMissing``, ``ToolFailed``.
+    ``io``, ``requant``, ``optimize``, ``plan`` and ``drop_softmax`` are as for ``compile``; a
+    project folder has its own, and others are refused. Raises what ``compile`` raises,
+    ``InvalidInput``, ``ToolMissing``, ``ToolFailed``.
     """
-    wanted = Wanted(io=io, requant=requant, optimize=optimize, plan=plan, shapes=shapes)
+    wanted = Wanted(
+        io=io, requant=requant, optimize=optimize, plan=plan, shapes=shapes,
+        drop_softmax=drop_softmax,
+    )  # fmt: skip
     path = Path(model)
     if path.is_dir():
         check_wanted(read_plan(path), path, wanted)

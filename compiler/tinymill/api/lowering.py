@@ -11,9 +11,13 @@ from ..passes import pipeline, run_passes
 from .options import Io, Requant
 
 
-def lowered(graph: Graph, io: Io, requant: Requant, dump: Path | None) -> Graph:
+def lowered(
+    graph: Graph, io: Io, requant: Requant, dump: Path | None, *, drop_softmax: bool = False
+) -> Graph:
     """The graph after all passes; ``dump`` is a folder for its text after each."""
-    passes = pipeline(quantized_io=io == "quantized", fixed=requant == "fixed")
+    passes = pipeline(
+        quantized_io=io == "quantized", fixed=requant == "fixed", without_softmax=drop_softmax
+    )
     return run_passes(graph, passes, dump)
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 
+from ..boards import Board
+from ..deploy import BoardLink, check_link, plan_flash
 from ..errors import InvalidInput, TinymillError
 from ..schedule import Optimize
 
@@ -37,6 +39,7 @@ class CompileOptions:
     weights: Weights = "flash"
     step: int | None = None
     frontend: str | Path | None = None
+    drop_softmax: bool = False
 
     def check(self) -> None:
         """Raises ``InvalidInput`` for a value that no model can be compiled with."""
@@ -87,6 +90,7 @@ class Wanted:
     weights: Weights | None = None
     step: int | None = None
     frontend: str | Path | None = None
+    drop_softmax: bool = False
 
     def options(self) -> CompileOptions:
         """For a model file; an empty word says nothing either."""
@@ -99,6 +103,54 @@ class Wanted:
 
 
 @dataclass(frozen=True)
+class Reached:
+    """How a real board is reached: the options of ``run`` that ask for one."""
+
+    port: str
+    wire: str = "uart"
+    flash: bool = False
+    tool: str | None = None
+    probe: str | None = None
+    tell: Callable[[str], None] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        port: str | None,
+        wire: str | None,
+        flash: bool,
+        tool: str | None,
+        probe: str | None,
+        tell: Callable[[str], None] | None,
+    ) -> Reached | None:
+        """None where no board is asked for; ``InvalidInput`` for options that need one."""
+        if port is not None:
+            if not port.strip():
+                raise InvalidInput("the port has no name")
+            return cls(port, wire or "uart", flash, tool, probe, tell)
+        for option, said in (
+            ("--flash", flash), ("--wire", wire), ("--tool", tool), ("--probe", probe),
+        ):  # fmt: skip
+            if said:
+                raise InvalidInput(
+                    f"{option} is for a run on a real board", hint="--port says where it answers"
+                )
+        return None
+
+    def link(self, board: Board) -> BoardLink:
+        """As ``measure_on_board`` takes it. Raises ``BoardError``, ``InvalidInput``."""
+        check_link(board, self.wire, flashes=self.flash)
+        if not self.flash:
+            if self.tool or self.probe:
+                raise InvalidInput("--tool and --probe write the board", hint="add --flash")
+            return BoardLink(self.port, self.wire)
+        plan = plan_flash(board, self.tool, self.probe)
+        if self.tell is not None and plan.note is not None:
+            self.tell(f"{board.name}: {plan.note}")
+        return BoardLink(self.port, self.wire, plan)
+
+
+@dataclass(frozen=True)
 class Measuring:
     """How a run is built and fed: the options of ``run``, which explains them."""
 
@@ -108,9 +160,13 @@ class Measuring:
     std: float | None = None
     resize: bool = False
     timeout: float = 600.0
+    reached: Reached | None = None
 
     def check(self) -> None:
-        """Raises ``TinymillError`` for a time that can't be waited."""
+        """Raises ``TinymillError`` for a time that can't be waited, ``InvalidInput`` for what no
+        real board has."""
+        if self.reached is not None and self.sanitize:
+            raise InvalidInput("a board has no sanitizers", hint="they run on the host only")
         if not 0 < self.timeout <= LONGEST:
             raise TinymillError(
                 f"a timeout of {self.timeout:g} s", hint=f"up to {LONGEST:g} s are possible"

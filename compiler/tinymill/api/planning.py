@@ -24,11 +24,12 @@ def plan_model(
     shapes: Mapping[str, Sequence[int]] | None = None,
     keep_inputs: bool = False,
     stream_input: bool = False,
+    drop_softmax: bool = False,
 ) -> Plan:
     """The plan that ``compile`` would take, nothing compiled; it may exceed the board's RAM."""
     options = CompileOptions(
         io=io, requant=requant, optimize=optimize, shapes=shapes, keep_inputs=keep_inputs,
-        stream_input=stream_input,
+        stream_input=stream_input, drop_softmax=drop_softmax,
     )  # fmt: skip
     return plan_by(planner_of(model, target, options), plan)
 
@@ -43,11 +44,12 @@ def front(
     shapes: Mapping[str, Sequence[int]] | None = None,
     keep_inputs: bool = False,
     stream_input: bool = False,
+    drop_softmax: bool = False,
 ) -> tuple[Plan, ...]:
     """Plans of which none is both smaller and faster than another, the fastest first."""
     options = CompileOptions(
         io=io, requant=requant, optimize=optimize, shapes=shapes, keep_inputs=keep_inputs,
-        stream_input=stream_input,
+        stream_input=stream_input, drop_softmax=drop_softmax,
     )  # fmt: skip
     return planner_of(model, target, options).front()
 
@@ -59,7 +61,7 @@ def planner_of(model: str | Path, target: str | Path | Board, options: CompileOp
     board = board_of(target)
     source = read_model(Path(model), shapes=options.shapes)
     return Planner(
-        lowered(source, options.io, options.requant, None), board.features,
-        keep_inputs=options.keep_inputs, optimize=options.optimize,
-        stream_input=options.stream_input,
+        lowered(source, options.io, options.requant, None, drop_softmax=options.drop_softmax),
+        board.features, keep_inputs=options.keep_inputs,
+        optimize=options.optimize, stream_input=options.stream_input,
     )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -13,7 +13,7 @@ from typing import IO, Any
 import numpy as np
 
 from ..boards import Board
-from ..deploy import measure
+from ..deploy import Measurement, OnBoard, measure, measure_on_board
 from ..errors import InvalidInput, InvalidModel, TinymillError, ToolFailed
 from ..files import written_whole
 from ..project import PLAN, read_plan
@@ -22,7 +22,7 @@ from ..schedule import Optimize
 from .compiling import compile_file
 from .folders import board_of_folder, check_wanted
 from .lowering import tuned
-from .options import Io, Measuring, Requant, Source, Wanted, Weights, sources_of
+from .options import Io, Measuring, Reached, Requant, Source, Wanted, Weights, sources_of
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,8 @@ class LayerTime:
     op: str
     instructions: int | None
     cycles_estimate: int | None = None
+    cycles: int | None = None
+    """What a real board counted."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,8 @@ class RunResult:
     instruction_classes: Mapping[str, int] | None = None
     front_instructions: int | None = None
     """Of the front end until the first inference; None without one or where none are counted."""
+    on_board: OnBoard | None = None
+    """What a real board counted in the first inference; None where none was asked."""
 
     @property
     def output_crc32(self) -> str:
@@ -110,7 +114,8 @@ def run(
     weights: Weights | None = None,
     step: int | None = None,
     frontend: str | Path | None = None,
-    layers: bool = True,
+    drop_softmax: bool = False,
+    layers: bool | None = None,
     cycles: bool = False,
     cc: str | None = None,
     sanitize: bool = False,
@@ -118,23 +123,38 @@ def run(
     std: float | None = None,
     resize: bool = False,
     timeout: float = 600.0,
+    port: str | None = None,
+    wire: str | None = None,
+    flash: bool = False,
+    tool: str | None = None,
+    probe: str | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> RunResult:
-    """Compiles (unless ``model`` is a project folder), builds and runs on host or in QEMU.
+    """Compiles (unless ``model`` is a project folder), builds and runs on host, in QEMU or, with
+    ``port``, on a real board.
 
     ``input`` is one source or one for each input of the model: "pattern", an array, a .npy
     file or an image. With a ``frontend`` it is what the sensor gives: a .wav file, a .npy file
     (int16 samples, pixels), an image, an array. ``io``, ``requant``, ``optimize``, ``plan`` and
     ``step`` are as for ``compile``; a project folder has its own, and others are refused. With
     ``step`` the input is a stream of rows, cut into steps, and there is an output for each.
-    ``cycles`` also estimates cycles (Cortex-M4 and M7 in QEMU, else ``BoardError``). Raises what
-    ``compile`` raises, ``InvalidInput``, ``ToolMissing``, ``ToolFailed``.
+    ``layers`` counts instructions for each layer, too (None: yes). ``cycles`` also estimates
+    cycles (Cortex-M4 and M7 in QEMU, else ``BoardError``).
+
+    ``port`` is a serial port's name or pyserial's URL of one: firmware there takes the frames and
+    answers with outputs and cycles. ``wire`` is how it speaks: "uart" (the default), "semihosting"
+    (a debugger's console) or "swo" (the trace pin, one way). ``flash`` writes the firmware before,
+    with ``tool`` and ``probe`` as for ``flash``, whose ``tell`` this is, too; ``layers`` then asks
+    for the cycles of each layer (None: where the firmware tells them). Raises what ``compile``
+    raises, ``InvalidInput``, ``ToolMissing``, ``ToolFailed``.
     """
     wanted = Wanted(
         io=io, requant=requant, optimize=optimize, plan=plan, ram=ram, shapes=shapes,
         keep_inputs=keep_inputs, stream_input=stream_input, fast_ram=fast_ram, weights=weights,
-        step=step, frontend=frontend,
+        step=step, frontend=frontend, drop_softmax=drop_softmax,
     )  # fmt: skip
-    measuring = Measuring(cc, sanitize, mean, std, resize, timeout)
+    reached = Reached.of(port, wire, flash, tool, probe, tell)
+    measuring = Measuring(cc, sanitize, mean, std, resize, timeout, reached)
     measuring.check()
     sources = sources_of(input)
     path = Path(model)
@@ -162,10 +182,10 @@ def run_project(
     sources: Sequence[Source],
     measuring: Measuring,
     *,
-    layers: bool,
+    layers: bool | None,
     cycles: bool,
 ) -> RunResult:
-    """Builds and runs a project folder; ``layers`` counts instructions for each layer."""
+    """Builds and runs a project folder; ``layers`` and ``cycles`` are as for ``run``."""
     board = tuned(board, description.get("optimize", "time"))
     inputs = [End.of(entry) for entry in description["inputs"]]
     outputs = [End.of(entry) for entry in description["outputs"]]
@@ -182,29 +202,58 @@ def run_project(
         frames, count = frames_of(
             sources, inputs, mean=measuring.mean, std=measuring.std, resize=measuring.resize
         )
-    found = measure(
-        folder, board, frames, model=description["model"], profile=layers,
-        cycles=cycles, cc=measuring.cc, sanitize=measuring.sanitize, timeout=measuring.timeout,
-    )  # fmt: skip
+    found = _measured(
+        folder, description, board, frames, count, measuring, layers=layers, cycles=cycles
+    )
     if found.status != 0:
         raise ToolFailed(f"the model answered status {found.status}", at=board.name)
     if len(found.outputs) != count * sum(end.size for end in outputs):
         raise ToolFailed(f"{len(found.outputs)} bytes of output", at=board.name)
     counts = found.layer_instructions or (None,) * len(description["layers"])
     estimates = found.layer_cycles or (None,) * len(counts)
+    on_board = found.on_board
+    counted = (on_board and on_board.layers) or (None,) * len(counts)
     if len(counts) != len(description["layers"]):
         raise InvalidModel(f"{PLAN} is not that of the C beside it", at=str(folder))
     times = tuple(
-        LayerTime(layer["name"], layer["op"], instructions, estimate)
-        for layer, instructions, estimate in zip(
-            description["layers"], counts, estimates, strict=True
+        LayerTime(layer["name"], layer["op"], instructions, estimate, cycles)
+        for layer, instructions, estimate, cycles in zip(
+            description["layers"], counts, estimates, counted, strict=True
         )
     )
     return RunResult(
         board.name, count, tuple(outputs_of(found.outputs, outputs, count)),
         tuple(end.name for end in outputs), found.instructions,
         Ram(found.arena, found.static, found.stack), Flash(found.code, found.weights), times,
-        found.cycles, found.instruction_classes, found.front_instructions,
+        found.cycles, found.instruction_classes, found.front_instructions, on_board,
+    )  # fmt: skip
+
+
+def _measured(
+    folder: Path,
+    description: Mapping[str, Any],
+    board: Board,
+    frames: bytes,
+    count: int,
+    measuring: Measuring,
+    *,
+    layers: bool | None,
+    cycles: bool,
+) -> Measurement:
+    """Of ``count`` inferences on ``frames``, here, in QEMU or on a real board."""
+    reached = measuring.reached
+    if reached is None:
+        return measure(
+            folder, board, frames, model=description["model"], profile=layers is not False,
+            cycles=cycles, cc=measuring.cc, sanitize=measuring.sanitize,
+            timeout=measuring.timeout,
+        )  # fmt: skip
+    if cycles:
+        raise InvalidInput("a board counts cycles, and estimates none", hint="leave out --cycles")
+    return measure_on_board(
+        folder, board, frames, count, reached.link(board), model=description["model"],
+        digest=description.get("digest"), arena=description["arena"]["bytes"], profile=layers,
+        sensor=bool(description.get("frontend")), cc=measuring.cc, timeout=measuring.timeout,
     )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from ..samples import PATTERN, End, columns_of
 from ..schedule import Optimize
 from ..validation import TOLERANCE, Comparison, Validation, compare, oracle, tapped
 from .compiling import Compiled, compile_file, compile_graph
-from .options import CompileOptions, Io, Measuring, Requant, sources_of
+from .options import CompileOptions, Io, Measuring, Reached, Requant, sources_of
 from .running import run_project
 
 
@@ -37,9 +37,17 @@ def validate(
     std: float | None = None,
     resize: bool = False,
     timeout: float = 600.0,
+    drop_softmax: bool = False,
+    port: str | None = None,
+    wire: str | None = None,
+    flash: bool = False,
+    tool: str | None = None,
+    probe: str | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> Validation:
-    """Runs a model file as C, on the host or in QEMU, and by the references of its ops in numpy,
-    on the same inputs, and compares the bytes.
+    """Runs a model file as C, on the host, in QEMU or on a real board (``port`` and what follows it
+    are as for ``run``), and by the references of its ops in numpy, on the same inputs, and compares
+    the bytes.
 
     ``layers`` compares each layer's output, too, in a second program that keeps them all.
     ``tolerance`` is that of floats. The rest is as for ``run``, which says what is raised.
@@ -51,9 +59,16 @@ def validate(
         raise InvalidInput(
             "a folder of C has no graph to compare with", at=str(path), hint="give the model file"
         )
-    options = CompileOptions(io=io, requant=requant, optimize=optimize, plan=plan, shapes=shapes)
+    options = CompileOptions(
+        io=io, requant=requant, optimize=optimize, plan=plan, shapes=shapes,
+        drop_softmax=drop_softmax,
+    )  # fmt: skip
+    reached = Reached.of(port, wire, flash, tool, probe, tell)
+    if reached is not None and layers and not flash:
+        raise InvalidInput("--layers runs a second program on the board", hint="add --flash")
     # the pictures are scaled once, for both sides
-    measuring = Measuring(cc=cc, sanitize=sanitize, timeout=timeout)
+    measuring = Measuring(cc=cc, sanitize=sanitize, timeout=timeout, reached=reached)
+    measuring.check()
     compiled = compile_file(path, target, options)
     graph = compiled.plan.graph
     ends = [End.of(entry) for entry in compiled.description["inputs"]]

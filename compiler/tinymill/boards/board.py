@@ -28,8 +28,9 @@ ADDRESS_END = 1 << 32
 UARTS = ("16550", "cmsdk", "esp", "lpuart", "nrf", "pl011", "stm32_v1", "stm32_v2")
 """Families of UARTs: runtime_c/target/uart_<family>.c drives each."""
 
-CYCLES = ("dwt", "mcycle", "esp")
-"""Cycle counters: Cortex-M's DWT, RISC-V's own, that of Espressif's RISC-V cores."""
+CYCLES = ("dwt", "systick", "mcycle", "esp")
+"""Cycle counters: Cortex-M's DWT and SysTick, RISC-V's own, that of Espressif's RISC-V cores.
+Firmware takes SysTick where the DWT's stands still."""
 
 SETUP_STEPS = ("set", "wait")
 

@@ -10,7 +10,7 @@ import typer
 
 from ..errors import InvalidInput
 from .console import out, say, working
-from .options import RunOptimize
+from .options import DropSoftmax, RunOptimize, WireOption
 
 
 def command(
@@ -30,6 +30,12 @@ def command(
         typer.Option("--probe", help="the tool's name of a probe: serial number, port, address"),
     ] = None,
     optimize: RunOptimize = None,
+    drop_softmax: DropSoftmax = False,
+    layers: Annotated[
+        bool,
+        typer.Option("--layers", "--profile", help="firmware that tells the cycles of each layer"),
+    ] = False,
+    wire: WireOption = None,
     list_probes: Annotated[
         bool, typer.Option("--list-probes", help="show the probes that are connected")
     ] = False,
@@ -52,7 +58,8 @@ def command(
     with working("writing", quiet=dry_run):
         plan = api.flash(
             model, target=target, tool=tool, probe=probe, dry_run=dry_run,
-            optimize=None if optimize is None else optimize.value, tell=say.print,
+            optimize=None if optimize is None else optimize.value, drop_softmax=drop_softmax,
+            layers=layers, wire=None if wire is None else wire.value, tell=say.print,
         )  # fmt: skip
     for command in plan.commands:
         out.print(shlex.join(command.argv))

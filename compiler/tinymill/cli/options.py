@@ -40,6 +40,14 @@ class Optimize(StrEnum):
     size = "size"
 
 
+class Wire(StrEnum):
+    """How a board's firmware speaks."""
+
+    uart = "uart"
+    semihosting = "semihosting"
+    swo = "swo"
+
+
 class Weights(StrEnum):
     """Where constants are read from."""
 
@@ -145,9 +153,25 @@ FrontOption = Annotated[
         show_default=False,
     ),
 ]
+DropSoftmax = Annotated[
+    bool,
+    typer.Option(
+        "--drop-softmax",
+        help="leave out the softmax that the model ends in: what went into it comes out, the "
+        "classes in the same order",
+    ),
+]
 Compiler = Annotated[
     str | None,
     typer.Option("--cc", help="C compiler [default: cc on the host, else the board's gcc]"),
+]
+WireOption = Annotated[
+    Wire | None,
+    typer.Option(
+        "--wire",
+        help="how firmware speaks: uart, semihosting (a debugger's console), swo (the trace pin, "
+        "one way) [default: uart]",
+    ),
 ]
 Sanitize = Annotated[
     bool, typer.Option("--sanitize", help="host: address and undefined-behaviour sanitizers")
@@ -171,6 +195,7 @@ class ProjectOptions(Group):
     stream_input: Stream = False
     step: StepOption = None
     frontend: FrontOption = None
+    drop_softmax: DropSoftmax = False
 
     def keywords(self) -> dict[str, Any]:
         """As the api calls them. Raises ``InvalidInput`` for shapes that are none."""
@@ -205,6 +230,31 @@ class RunOptions(Group):
     std: Annotated[float | None, typer.Option(help="images: see --mean")] = None
     resize: Resize = False
     timeout: Annotated[float, typer.Option(help="seconds for the build and for the run")] = 600.0
+
+
+@dataclass(frozen=True)
+class BoardOptions(Group):
+    """How a real board is reached, and written before."""
+
+    port: Annotated[
+        str | None,
+        typer.Option(
+            "--port",
+            help="a real board's serial port, or pyserial's URL of one (socket://host:port, "
+            "rfc2217://...): its firmware runs the model",
+            show_default=False,
+        ),
+    ] = None
+    wire: WireOption = None
+    flash: Annotated[
+        bool, typer.Option("--flash", help="with --port: build the firmware and write it before")
+    ] = False
+    tool: Annotated[
+        str | None, typer.Option("--tool", help="with --flash: as for tinymill flash")
+    ] = None
+    probe: Annotated[
+        str | None, typer.Option("--probe", help="with --flash: as for tinymill flash")
+    ] = None
 
 
 def shapes_of(entries: Sequence[str] | None) -> dict[str, list[int]]:

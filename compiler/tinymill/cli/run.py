@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .console import out, print_json, print_plain, short, table_of, working
-from .options import Json, ModelOrFolder, ProjectOptions, RunOptions, lines_of
+from .console import out, print_json, print_plain, say, short, table_of, working
+from .options import BoardOptions, Json, ModelOrFolder, ProjectOptions, RunOptions, lines_of
 
 if TYPE_CHECKING:
-    from ..api import LayerTime, RunResult
+    from ..api import LayerTime, OnBoard, RunResult
 
 
 def command(
@@ -41,22 +41,31 @@ def command(
         Path | None, typer.Option("--labels", help="a name for each class, one a line")
     ] = None,
     layers: Annotated[
-        bool, typer.Option(help="count instructions for each layer (a second build)")
-    ] = True,
+        bool | None,
+        typer.Option(
+            "--layers/--no-layers",
+            "--profile/--no-profile",
+            help="count instructions for each layer (a second build); on a real board, cycles "
+            "[default: --layers; on a board, where its firmware does]",
+            show_default=False,
+        ),
+    ] = None,
     cycles: Annotated[
         bool, typer.Option("--cycles", help="Cortex-M4 and M7: estimate cycles, too")
     ] = False,
     running: RunOptions,
+    real: BoardOptions,
     as_json: Json = False,
 ) -> None:
-    """Build and run a model on the host or in QEMU; show its result, RAM, flash and time."""
+    """Build and run a model on the host, in QEMU or on a real board; show its result, RAM, flash
+    and time."""
     from .. import api  # noqa: PLC0415
 
     names = lines_of(labels)
     with working("building and running"):
         result = api.run(
             model, target=target, input=inputs, layers=layers, cycles=cycles,
-            **options.keywords(), **running.keywords(),
+            tell=say.print, **options.keywords(), **running.keywords(), **real.keywords(),
         )  # fmt: skip
     if output is not None:
         api.save_outputs(result, output)
@@ -73,6 +82,14 @@ def _run_json(result: RunResult) -> dict[str, Any]:
             "cycles_estimate": result.cycles_estimate,
             "instruction_classes": result.instruction_classes,
         }
+    counted = {}
+    if result.on_board is not None:
+        counted = {
+            "cycles": result.on_board.cycles,
+            "cycles_counter": result.on_board.counter,
+            "cycles_note": result.on_board.note,
+            "clock_hz": result.on_board.clock_hz or None,
+        }
     return {
         "target": result.target,
         "frames": result.frames,
@@ -80,6 +97,7 @@ def _run_json(result: RunResult) -> dict[str, Any]:
         "instructions": result.instructions,
         "front_instructions": result.front_instructions,
         **estimate,
+        **counted,
         "ram": {
             "arena": result.ram.arena,
             "static": result.ram.static,
@@ -96,8 +114,9 @@ def _run_json(result: RunResult) -> dict[str, Any]:
 
 
 def _layer_json(layer: LayerTime) -> dict[str, Any]:
-    """The layer; an estimate that was not asked for is left out."""
-    return {k: v for k, v in vars(layer).items() if k != "cycles_estimate" or v is not None}
+    """The layer; cycles that were not asked for are left out."""
+    optional = ("cycles_estimate", "cycles")
+    return {k: v for k, v in vars(layer).items() if k not in optional or v is not None}
 
 
 def _show_run(result: RunResult, labels: Sequence[str] | None) -> None:
@@ -118,6 +137,8 @@ def _show_run(result: RunResult, labels: Sequence[str] | None) -> None:
                 *cells,
             )  # fmt: skip
         print_plain(table)
+    if any(layer.cycles is not None for layer in result.layers):
+        _show_cycles(result)
     for name, array in zip(result.output_names, result.outputs, strict=True):
         rows = array.reshape(result.frames, -1) if result.frames > 1 else array.reshape(1, -1)
         for index, row in enumerate(rows):
@@ -134,6 +155,8 @@ def _show_run(result: RunResult, labels: Sequence[str] | None) -> None:
     stack = "-" if ram.stack is None else f"{ram.stack:,}"
     if result.instructions is not None:
         out.print(f"instructions {result.instructions:,}")
+    if result.on_board is not None:
+        _show_counted(result.on_board)
     if result.cycles_estimate is not None:
         out.print(f"cycles       {result.cycles_estimate:,} (an estimate; docs/measuring.md)")
     if result.instruction_classes is not None:
@@ -142,3 +165,22 @@ def _show_run(result: RunResult, labels: Sequence[str] | None) -> None:
     out.print(f"RAM   {ram.total:,} = arena {ram.arena:,} + static {ram.static:,} + stack {stack}")
     out.print(f"flash {flash.total:,} = code {flash.code:,} + weights {flash.weights:,}")
     out.print(f"output crc32 {result.output_crc32}")
+
+
+def _show_cycles(result: RunResult) -> None:
+    """Of each layer, as a real board counted them."""
+    total = sum(layer.cycles or 0 for layer in result.layers) or 1
+    table = table_of(">#", "layer", "op", ">cycles", ">share")
+    for index, layer in enumerate(result.layers):
+        count = layer.cycles or 0
+        table.add_row(str(index), short(layer.name), layer.op, f"{count:,}", f"{count / total:.1%}")
+    print_plain(table)
+
+
+def _show_counted(found: OnBoard) -> None:
+    note = "" if found.note is None else f" ({found.note})"
+    if found.cycles is None:
+        out.print(f"cycles       not counted{note}")
+        return
+    time = f", {1000 * found.cycles / found.clock_hz:,.3f} ms" if found.clock_hz else ""
+    out.print(f"cycles       {found.cycles:,} by {found.counter}{time}{note}")

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .console import out, print_json, print_plain, short, table_of, working
+from .console import out, print_json, print_plain, say, short, table_of, working
 from .groups import without
-from .options import CompileOptions, Json, Model, RunOptions, Target
+from .options import BoardOptions, CompileOptions, Json, Model, RunOptions, Target
 
 if TYPE_CHECKING:
     from ..api import Comparison, Validation
@@ -44,16 +44,18 @@ def command(
         without("ram", "fast_ram", "weights", "keep_inputs", "stream_input", "step", "frontend"),
     ],
     running: RunOptions,
+    real: BoardOptions,
     as_json: Json = False,
 ) -> None:
-    """Compare a model's C, on the host or in QEMU, with its ops' definitions in numpy; exit
-    code 1 where any byte of an integer, or a float by more than the tolerance, differs."""
+    """Compare a model's C, on the host, in QEMU or on a real board, with its ops' definitions in
+    numpy; exit code 1 where any byte of an integer, or a float by more than the tolerance,
+    differs."""
     from .. import api  # noqa: PLC0415
 
     with working("building, running, comparing"):
         found = api.validate(
             model, target=target, input=inputs, layers=layers, tolerance=tolerance,
-            **options.keywords(), **running.keywords(),
+            tell=say.print, **options.keywords(), **running.keywords(), **real.keywords(),
         )  # fmt: skip
     if as_json:
         first = found.first_differing_layer

@@ -11,9 +11,12 @@ from tinymill.deploy import toolchain
 from tinymill.deploy.process import Halt, run_process
 from tinymill.deploy.recipe import Recipe, Unit, recipe
 from tinymill.errors import BoardError, OutOfMemory, ToolFailed
+from tinymill.share import share
 
 TIMEOUT = 300.0
 """Seconds that one call of a compiler may take."""
+
+FRAMES = "frames.bin"
 
 _OVERFLOW = re.compile(r"region [`'\"]?(\w+)[`'\"]? overflowed by (\d+) bytes")
 
@@ -28,27 +31,35 @@ def build(
     cc: str | None = None,
     sanitize: bool = False,
     firmware: bool | None = None,
+    wire: str = "uart",
+    frames: tuple[int, bytes] = (0, b""),
     halt: Halt | None = None,
 ) -> Path:
     """The program built from ``project`` in ``folder`` (made if missing); nothing is written
     elsewhere. ``profile`` builds with -DTM_PROFILE, ``sanitize`` with the address and
     undefined-behaviour sanitizers (host only). ``firmware`` asks for the program that the board
-    itself runs (see ``recipe``). ``halt`` may stop the compilers.
+    itself runs, ``wire`` how it speaks (see ``recipe``), ``frames`` how many frames it has in it,
+    and their bytes. ``halt`` may stop the compilers.
 
     Raises ``ToolMissing``, ``ToolFailed`` (with the compiler's first error), ``OutOfMemory``
     when a memory region overflows.
     """
     if sanitize and not board.is_host:
         raise BoardError(f"{board.name} has no sanitizers", hint="they run on the host only")
-    steps = recipe(board, model, profile=profile, sanitize=sanitize, firmware=firmware)
+    steps = recipe(
+        board, model, profile=profile, sanitize=sanitize, firmware=firmware, wire=wire,
+        frames=frames[0],
+    )  # fmt: skip
     command = toolchain.compiler(board, cc)
     project = project.resolve()
     for unit in steps.units:
-        if not (project / unit.source).is_file():
+        if not _source(unit, project).is_file():
             raise ToolFailed(
                 f"{unit.source} is missing", at=project.name, hint=f"is it built for {board.name}?"
             )
         (folder / unit.object).parent.mkdir(parents=True, exist_ok=True)
+    if frames[0]:
+        (folder / FRAMES).write_bytes(frames[1])
     halt = halt or Halt()
     with ThreadPoolExecutor(max_workers=2) as pool:
         compiles = [
@@ -76,7 +87,16 @@ def compile_argv(
 ) -> tuple[str, ...]:
     """The call that compiles ``unit``, made in the build folder."""
     flags = steps.harness_flags if unit.harness else steps.model_flags
-    return (*command, *flags, "-c", "-o", unit.object, str(project / unit.source))
+    source = _source(unit, project)
+    include = () if source.is_relative_to(project) else ("-I", str(project / "target"))
+    return (*command, *flags, *include, "-c", "-o", unit.object, str(source))
+
+
+def _source(unit: Unit, project: Path) -> Path:
+    """A unit's file; the wires that no UART is are in no project, but with tinymill."""
+    if unit.source.startswith("target/wire_"):
+        return share("runtime_c") / unit.source
+    return project / unit.source
 
 
 def link_argv(command: tuple[str, ...], steps: Recipe, project: Path) -> tuple[str, ...]:

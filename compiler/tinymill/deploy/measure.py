@@ -21,6 +21,19 @@ TIMEOUT = 600.0
 
 
 @dataclass(frozen=True)
+class OnBoard:
+    """Cycles that a board counted, of the first inference and of each of its layers; None where
+    they weren't counted. ``counter`` is what counted them, ``note`` why none or another one than
+    the board's file names; ``clock_hz`` the core's clock, 0 where it is not known."""
+
+    cycles: int | None
+    layers: tuple[int, ...] | None
+    counter: str | None
+    note: str | None
+    clock_hz: int
+
+
+@dataclass(frozen=True)
 class Measurement:
     """What a run gave. Memory is in bytes, harness code and data not counted."""
 
@@ -48,6 +61,8 @@ class Measurement:
     code: int
     """Flash for code, constants and initial values, those of the libraries used included."""
     weights: int
+    on_board: OnBoard | None = None
+    """What a real board counted."""
 
 
 @dataclass(frozen=True)

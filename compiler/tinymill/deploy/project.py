@@ -6,6 +6,8 @@ rendered. The same facts give the same bytes.
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
@@ -43,15 +45,32 @@ class BootPart:
     section: str
 
 
+def digest_of(files: Mapping[str, str]) -> str:
+    """Sixteen hexadecimal digits that tell a model's C from any other."""
+    digest = hashlib.sha256()
+    for path, text in sorted(files.items()):
+        content = text.encode()
+        digest.update(f"{path} {len(content)}\n".encode())
+        digest.update(content)
+    return digest.hexdigest()[:16]
+
+
 def target_files(
-    board: Board, model: str, *, arena_bytes: int, weights_bytes: int, slow_bytes: int = 0
+    board: Board,
+    model: str,
+    *,
+    arena_bytes: int,
+    weights_bytes: int,
+    slow_bytes: int = 0,
+    digest: str = "0" * 16,
 ) -> dict[str, str]:
     """All files a project for ``board`` needs beside the model's own: path -> content.
 
     ``model`` is the C name (a lower-case identifier); an arena with ``slow_bytes`` in a second
     memory has its first part in the board's first RAM; else the sizes choose the regions for arena
-    and weights. Whether everything fits is the linker's to say: ``build`` turns its words
-    into ``OutOfMemory``.
+    and weights. Firmware tells ``digest``, that of the model's C (``digest_of``), to who asks.
+    Whether everything fits is the linker's to say: ``build`` turns its words into
+    ``OutOfMemory``.
     """
     files: dict[str, str] = {}
     recipes: tuple[Recipe, ...] = ()
@@ -66,12 +85,15 @@ def target_files(
     if runs_here(board):
         headers.append("measure.h")
     if not board.is_host:
-        headers.append("start.h")
+        headers += ["start.h", "stack.h"]
+    if board.simulator is not None:
+        headers.append("semihosting.h")
     if board.firmware is not None:
-        headers += ["cycles.h", "uart.h"]
+        headers += ["cycles.h", "uart.h", "wire.h"]
         files["target/firmware.h"] = _render(
-            "firmware.h.j2", board=board, model=model, firmware=board.firmware
-        )
+            "firmware.h.j2", board=board, model=model, firmware=board.firmware,
+            digest=(digest[8:], digest[:8]),
+        )  # fmt: skip
     for name in (unit.source.removeprefix("target/") for unit in units if unit.harness):
         files[f"target/{name}"] = (
             sources[name].read_text(encoding="utf-8") if name in sources else _copy(name)

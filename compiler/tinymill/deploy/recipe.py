@@ -13,6 +13,9 @@ PROGRAM = "main"
 FIRMWARE = "firmware.elf"
 """The program that a board runs on its own: frames come over its UART."""
 
+WIRES = ("uart", "semihosting", "swo")
+"""How firmware speaks: over the board's UART, a debugger's console, or, one way, the trace pin."""
+
 WARNINGS = ("-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror")
 
 # A fused multiply-add rounds once where the definition rounds twice.
@@ -74,11 +77,15 @@ def recipe(
     profile: bool = False,
     sanitize: bool = False,
     firmware: bool | None = None,
+    wire: str = "uart",
+    frames: int = 0,
 ) -> Recipe:
     """How ``model`` is built for ``board``, from the files of its project.
 
     ``firmware`` asks for what the board itself runs, instead of what runs here; None takes it where
-    the board has nothing else. Raises ``BoardError`` where the board's file tells of none.
+    the board has nothing else. ``wire`` is one of ``WIRES``; with ``frames`` these many frames are
+    in the program, from a file frames.bin in the folder of the build. Raises ``BoardError`` where
+    the board's file tells of none.
     """
     if firmware is None:
         firmware = not runs_here(board)
@@ -88,12 +95,17 @@ def recipe(
     if firmware:
         if board.firmware is None:
             raise BoardError(f"{board.name} has no UART for firmware to speak over")
-        harness = ("firmware.c", f"uart_{board.firmware.uart}.c")
+        if wire == "swo" and board.firmware.cycles != "dwt":
+            raise BoardError(
+                f"{board.name} has no trace pin", hint="Cortex-M3 and up have one: cycles = 'dwt'"
+            )
+        source = f"uart_{board.firmware.uart}.c" if wire == "uart" else f"wire_{wire}.c"
+        harness = ("firmware.c", "cycles.c", "stack.c", source)
         harness += tuple(source.name for source in boot_sources(board))
     elif board.is_host:
         harness = ("main.c", "measure_host.c", "port_host.c")
     else:
-        harness = ("main.c", "measure_simulated.c", "port_semihosting.c")
+        harness = ("main.c", "measure_simulated.c", "stack.c", "port_semihosting.c")
     if board.is_host:
         freestanding = ()
         link = ("-Wl,--gc-sections", "-Wl,-z,now")
@@ -110,6 +122,8 @@ def recipe(
     flags = (*compiler.flags, compiler.optimise, *C_FLAGS)
     if profile:
         flags += ("-DTM_PROFILE",)
+    if frames:
+        freestanding = (*freestanding, f"-DTM_FRAMES={frames}u")
     extra = SANITIZERS if sanitize else ()
     units = tuple(
         Unit(f"target/{name}", f"harness/{PurePath(name).stem}.o", True) for name in harness

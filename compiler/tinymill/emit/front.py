@@ -83,6 +83,9 @@ def with_front(facts: ModelFacts, plan: Plan, front: Bound | None) -> ModelFacts
     """The facts of a model with ``front`` before it; as they are where it is None."""
     if front is None:
         return facts
+    arrival = facts.arrival
+    if arrival is not None and isinstance(front, BoundPicture):
+        assert arrival.rows == front.size[0], "a row of the input is a line of the picture"
     arrays: list[ArrayFacts] = []
     stores: tuple[Store, ...] = ()
     params = []
@@ -175,7 +178,7 @@ def _rows(front: BoundRows) -> RowFacts:
 
 def _picture(front: BoundPicture) -> PictureFacts:
     kind = front.input
-    _, rows, width, channels = kind.shape
+    rows, width, channels = front.size
     row = width * channels
     return PictureFacts(
         front.front.width, front.front.height, front.front.format, front.line_bytes,

@@ -173,6 +173,6 @@ def _check_start(board: Board, name: str) -> None:
 
 def _start_files(folder: str, board: BoardFacts) -> dict[str, str]:
     """The start-up code of the simulated boards and their console, as the example needs them."""
-    names = (board.start, "start.h", "port.h", "port_semihosting.c")
+    names = (board.start, "start.h", "port.h", "semihosting.h", "port_semihosting.c")
     source = share("runtime_c") / "target"
     return {f"{folder}/{name}": (source / name).read_text(encoding="utf-8") for name in names}

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..ir import Graph, print_graph, verify
+from .drop_softmax import drop_softmax
 from .eliminate import eliminate
 from .fold import fold_constants, fold_flatten, fold_padding
 from .fold_batch_norm import fold_batch_norm
@@ -21,12 +22,14 @@ from .tabulate import tabulate
 Pass = Callable[[Graph], Graph]
 
 
-def pipeline(*, quantized_io: bool, fixed: bool) -> tuple[Pass, ...]:
+def pipeline(*, quantized_io: bool, fixed: bool, without_softmax: bool = False) -> tuple[Pass, ...]:
     """The passes of a compilation, in order.
 
-    ``quantized_io`` takes the float ends off, ``fixed`` turns float rescaling into fixed point.
+    ``quantized_io`` takes the float ends off, ``fixed`` turns float rescaling into fixed point,
+    ``without_softmax`` leaves out the one that a model ends in.
     """
-    passes: list[Pass] = [eliminate, layout, fold_batch_norm, fuse_activation]
+    passes: list[Pass] = [drop_softmax] if without_softmax else []
+    passes += [eliminate, layout, fold_batch_norm, fuse_activation]
     passes += [sink_dequantize, hoist_quantize]
     if quantized_io:
         passes.append(strip_ends)

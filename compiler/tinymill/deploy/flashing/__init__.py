@@ -99,20 +99,32 @@ def flash(
     model: str,
     plan: FlashPlan,
     cc: str | None = None,
+    profile: bool = False,
+    wire: str = "uart",
     timeout: float = TIMEOUT,
 ) -> str:
     """Builds the firmware of ``project`` and carries ``plan`` out; gives what the tool said.
+    ``profile`` and ``wire`` are as for ``build``.
 
     Raises ``ToolMissing`` before anything is built, ``ToolFailed`` where the tool fails or what
     was written does not read back, and what ``build`` raises.
     """
-    program = find_program(TOOLS[plan.tool])
+    find_program(TOOLS[plan.tool])
     with tempfile.TemporaryDirectory(prefix="tinymill-") as name:
-        folder = Path(name)
-        images(build(project, board, folder, model=model, cc=cc, firmware=True), board)
-        said = ""
-        for command in plan.commands:
-            said += _call(command, program, folder, plan, timeout)
+        program = build(
+            project, board, Path(name), model=model, cc=cc, firmware=True, profile=profile,
+            wire=wire,
+        )  # fmt: skip
+        return write(program, board, plan, timeout=timeout)
+
+
+def write(program: Path, board: Board, plan: FlashPlan, *, timeout: float = TIMEOUT) -> str:
+    """Writes built firmware by ``plan``; its images are put beside it. As ``flash`` otherwise."""
+    tool = find_program(TOOLS[plan.tool])
+    images(program, board)
+    said = ""
+    for command in plan.commands:
+        said += _call(command, tool, program.parent, plan, timeout)
     return said
 
 

@@ -71,15 +71,16 @@ class Picture(FrontEnd):
 
     def bind(self, input: TensorType, *, at: str) -> BoundPicture:
         text = "x".join(map(str, input.shape))
-        if len(input.shape) != 4 or input.shape[0] != 1 or not _is_map(input.shape[1:]):
+        size = _map_of(input.shape)
+        if size is None:
             raise InvalidInput(
                 f"an input of {text} is no picture of 1 or 3 channels up to {MOST} x {MOST}",
                 at=at,
             )
-        if self.output and tuple(self.output) != input.shape[1:]:
+        if self.output and tuple(self.output) != size:
             raise InvalidInput(f"output is {list(self.output)}, the model's input {text}", at=at)
         check_input(input, at)
-        height, width = input.shape[1:3]
+        height, width, _ = size
         sized = replace(self, width=self.width or width, height=self.height or height)
         x, y, w, h = sized.area(width, height)
         if x + w > sized.width or y + h > sized.height:
@@ -126,6 +127,17 @@ def _is_map(shape: tuple[int, ...]) -> bool:
     return len(shape) == 3 and shape[2] in (1, 3) and all(0 < n <= MOST for n in shape)
 
 
+def _map_of(shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    """Height, width and channels of an input that takes a picture; of one channel the layout may
+    be either. None for others."""
+    if len(shape) != 4 or shape[0] != 1:
+        return None
+    plane = (*shape[2:], 1)
+    if not _is_map(shape[1:]) and shape[1] == 1 and _is_map(plane):
+        return plane
+    return shape[1:] if _is_map(shape[1:]) else None
+
+
 @dataclass(frozen=True)
 class BoundPicture(Bound):
     """A picture in front of a model."""
@@ -134,7 +146,14 @@ class BoundPicture(Bound):
 
     @property
     def channels(self) -> int:
-        return self.input.shape[3]
+        return self.size[2]
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """Height, width and channels of the model's input."""
+        found = _map_of(self.input.shape)
+        assert found is not None
+        return found
 
     @property
     def line_bytes(self) -> int:
@@ -145,14 +164,14 @@ class BoundPicture(Bound):
     @cached_property
     def columns(self) -> tuple[np.ndarray, np.ndarray]:
         """For each column of the input the source's left one, and 256ths of its right one."""
-        x, _, w, _ = self.front.area(self.input.shape[2], self.input.shape[1])
-        return self._axis(x, w, self.input.shape[2])
+        x, _, w, _ = self.front.area(self.size[1], self.size[0])
+        return self._axis(x, w, self.size[1])
 
     @cached_property
     def rows(self) -> tuple[np.ndarray, np.ndarray]:
         """The same for rows."""
-        _, y, _, h = self.front.area(self.input.shape[2], self.input.shape[1])
-        return self._axis(y, h, self.input.shape[1])
+        _, y, _, h = self.front.area(self.size[1], self.size[0])
+        return self._axis(y, h, self.size[0])
 
     def _axis(self, start: int, size: int, count: int) -> tuple[np.ndarray, np.ndarray]:
         # the middle of an element lies at (i + 1/2) size / count of the source
@@ -253,12 +272,12 @@ class BoundPicture(Bound):
 
     @property
     def scratch_bytes(self) -> int:
-        return 2 * self.input.shape[2] * self.channels * 2
+        return 2 * self.size[1] * self.channels * 2
 
     def params(self) -> Mapping[str, Any]:
         return {
-            "width": self.input.shape[2],
-            "rows": self.input.shape[1],
+            "width": self.size[1],
+            "rows": self.size[0],
             "columns": self.columns[0],
             "rights": self.columns[1],
             "lines": self.rows[0],
