@@ -103,6 +103,8 @@ def streamed_segments(plan: Plan) -> int:
 
 def marks_of(front: Sequence[Plan]) -> tuple[str, ...]:
     """For each plan of a front what it is among them: fastest, balanced, smallest or nothing."""
+    if not front:
+        return ()
     marks: list[list[str]] = [[] for _ in front]
     for mark, plan in (
         ("fastest", min(front, key=lambda plan: plan.cost)),
