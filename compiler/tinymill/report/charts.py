@@ -115,8 +115,8 @@ def _arena(arena: Arena) -> Any:
                 hovertext=[
                     f"<b>{html.escape(block.name)}</b><br>{NAMES[kind]}, {block.size:,} bytes"
                     f"{'' if block.rows is None else f' ({block.rows} rows)'}<br>"
-                    f"at {block.offset:,} to {block.offset + block.size:,}<br>steps {block.first + 1} to "
-                    f"{block.last + 1}"
+                    f"at {block.offset:,} to {block.offset + block.size:,}<br>"
+                    f"steps {block.first + 1} to {block.last + 1}"
                     for block in blocks
                 ],
                 hoverinfo="text", customdata=places, textposition="inside",
