@@ -6,7 +6,8 @@ from tinymill.deploy.flashing import FlashPlan, flash, list_probes, plan_flash
 from tinymill.deploy.forecast import Forecast, forecast
 from tinymill.deploy.library import shared_library
 from tinymill.deploy.measure import Measurement, measure
-from tinymill.deploy.project import RAM_ALLOWANCE, target_files
+from tinymill.deploy.project import RAM_ALLOWANCE, regions_for, target_files
+from tinymill.deploy.symbols import Linked, linked
 from tinymill.deploy.toolchain import missing
 
 __all__ = [
@@ -14,14 +15,17 @@ __all__ = [
     "Estimate",
     "FlashPlan",
     "Forecast",
+    "Linked",
     "Measurement",
     "build",
     "flash",
     "forecast",
+    "linked",
     "list_probes",
     "measure",
     "missing",
     "plan_flash",
+    "regions_for",
     "shared_library",
     "target_files",
 ]

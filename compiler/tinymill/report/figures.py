@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ..schedule import Buffer, Choice, Plan, Segment
+from ..schedule import Buffer, Choice, Plan, Segment, balanced
 from ..schedule.cost import SEGMENT, cost_of
 
 Kind = Literal["input", "output", "activation", "ring", "scratch"]
@@ -108,7 +108,7 @@ def marks_of(front: Sequence[Plan]) -> tuple[str, ...]:
     marks: list[list[str]] = [[] for _ in front]
     for mark, plan in (
         ("fastest", min(front, key=lambda plan: plan.cost)),
-        ("balanced", min(front, key=lambda plan: plan.arena_bytes * plan.cost)),
+        ("balanced", balanced(front)),
         ("smallest", min(front, key=lambda plan: plan.arena_bytes)),
     ):
         marks[[plan is other for other in front].index(True)].append(mark)

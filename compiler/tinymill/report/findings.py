@@ -8,7 +8,7 @@ from typing import Literal
 
 from ..schedule import kernel_table
 from .layers import CORES, FLOATS
-from .subject import Subject
+from .subject import Memory, Subject
 
 Weight = Literal["error", "warning", "hint"]
 SOFTMAX = ("Softmax", "TableSoftmax", "LogSoftmax")
@@ -45,15 +45,21 @@ def findings_of(subject: Subject) -> tuple[Finding, ...]:
 
 
 def too_large(subject: Subject) -> Iterator[Finding]:
-    """A memory of the board that holds less than is asked of it."""
+    """A memory of the board that holds less than is asked of it; what ``compile`` refuses."""
+    refusal = subject.refusal
     for memory in subject.missing:
         assert memory.size is not None
+        helps = _smaller(subject, memory.kind, memory.used - memory.size)
+        if helps is None and refusal is not None:
+            helps = refusal.hint
         yield Finding(
             "too-large", "error",
-            f"{memory.name} is too small: {memory.used:,} bytes are needed, {memory.size:,} are "
-            f"there, {memory.used - memory.size:,} too few.",
-            _smaller(subject, memory.kind, memory.used - memory.size),
+            f"{_region(memory)} is too small: {memory.used:,} bytes are needed, "
+            f"{memory.size:,} are there, {memory.used - memory.size:,} too few.",
+            helps,
         )  # fmt: skip
+    if refusal is not None and not subject.missing:
+        yield Finding("too-large", "error", f"{refusal.problem}.", refusal.hint)
 
 
 def nearly_full(subject: Subject) -> Iterator[Finding]:
@@ -64,22 +70,25 @@ def nearly_full(subject: Subject) -> Iterator[Finding]:
         left = memory.size - memory.used
         yield Finding(
             "nearly-full", "warning",
-            f"{memory.name} is {memory.used / memory.size:.0%} full: {left:,} of "
+            f"{_region(memory)} is {memory.used / memory.size:.0%} full: {left:,} of "
             f"{memory.size:,} bytes are left for the rest of the firmware.",
             _smaller(subject, memory.kind, 1),
         )  # fmt: skip
 
 
+def _region(memory: Memory) -> str:
+    return f"The {'RAM' if memory.kind == 'ram' else memory.kind} region {memory.name}"
+
+
 def _smaller(subject: Subject, kind: str, bytes: int) -> str | None:
-    """The option that takes at least so many bytes less of RAM or flash."""
+    """The option that takes at least so many bytes less of RAM, or some less of flash."""
     if kind == "flash":
         smaller = subject.optimize == "time" and subject.plan.widened_bytes > 0
         return "--optimize size" if smaller else None
-    least = min((plan.arena_bytes for plan in subject.front), default=subject.plan.arena_bytes)
-    if subject.plan.arena_bytes - least >= bytes:
-        return "--plan min-ram"
-    streamed = subject.plan.arriving is not None or len(subject.plan.graph.inputs) != 1
-    return None if streamed else "--stream-input"
+    least = min(subject.alternatives, key=lambda plan: plan.arena, default=None)
+    if least is None or least.goal is None or subject.plan.arena_bytes - least.arena < bytes:
+        return None
+    return f"--plan {least.goal}"
 
 
 def smaller_plan(subject: Subject) -> Iterator[Finding]:
@@ -252,9 +261,7 @@ def two_memories(subject: Subject) -> Iterator[Finding]:
             "two-memories", "hint",
             f"The arena is in two memories: {slow:,} of {subject.plan.arena_bytes:,} bytes, those "
             "used least, are in the second one.",
-            "--plan min-ram" if min(
-                (plan.arena_bytes for plan in subject.front), default=subject.plan.arena_bytes
-            ) < subject.plan.arena_bytes else None,
+            _smaller(subject, "ram", 1),
         )  # fmt: skip
 
 

@@ -10,15 +10,13 @@ from typing import Any
 
 from ..boards import Board
 from ..emit import ModelFacts
+from ..errors import OutOfMemory
 from ..schedule import Plan, schedule_of
 from .arena import Arena, arena_of
 from .figures import marks_of
 from .flash import Piece, Symbol, pieces_of
 from .layers import Constant, Layer, constants_of, layers_of
 from .quantization import Errors
-
-GOALS = {"fastest": "min-time", "balanced": "balanced", "smallest": "min-ram"}
-"""The goal that a mark of a front's plan stands for."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +102,10 @@ class Subject:
     places: Mapping[str, str] = field(default_factory=dict)
     io: str = "quantized"
     optimize: str = "time"
+    goals: Mapping[str, Plan] = field(default_factory=dict)
+    """Plans that goals give, by goal; of the front's those have no need of a file."""
+    refusal: OutOfMemory | None = None
+    """Why ``compile`` refuses this plan on this board."""
 
     @cached_property
     def constants(self) -> tuple[Constant, ...]:
@@ -224,11 +226,11 @@ class Subject:
         if not self.front:
             return ()
         for index, (plan, marks) in enumerate(zip(self.front, marks_of(self.front), strict=True)):
-            goal = next((GOALS[mark] for mark in marks.split(", ") if mark in GOALS), None)
+            goal = next((g for g, other in self.goals.items() if _same(plan, other)), None)
             file = f"{self.name}-plan-{index}.json"
             found.append(
                 Alternative(
-                    plan.arena_bytes, plan.cost, marks, self._same(plan),
+                    plan.arena_bytes, plan.cost, marks, _same(plan, self.plan),
                     self.command("--plan", file if goal is None else goal),
                     goal,
                     file if goal is None else None,
@@ -238,5 +240,7 @@ class Subject:
             )  # fmt: skip
         return tuple(found)
 
-    def _same(self, plan: Plan) -> bool:
-        return (plan.arena_bytes, plan.cost) == (self.plan.arena_bytes, self.plan.cost)
+
+def _same(plan: Plan, other: Plan) -> bool:
+    """Whether two plans of a graph compute the same segments in the same places."""
+    return plan.choices == other.choices and plan.arena_bytes == other.arena_bytes
