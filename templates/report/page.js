@@ -163,7 +163,7 @@
     at("step-on").disabled = step === last;
     const which = moment.layers.length === 0 ? "" : moment.layers.length === 1 ? `, layer ${moment.layers[0]}` : `, layers ${moment.layers[0]} to ${moment.layers.at(-1)}`;
     at("step-name").textContent = `Step ${step} of ${last}: ${moment.name}${which}, ${moment.detail}. ` +
-      `${number(moment.used)} of ${number(data.arena)} bytes of the arena are in use${step === data.peak ? ", the peak" : ""}.`;
+      `${number(moment.used)} of ${number(data.arena)} bytes of the arena are in use${step === data.peak ? "; here it reaches its end" : ""}.`;
     const rows = moment.blocks.map((place) => data.blocks[place]).sort((one, other) => other.offset - one.offset);
     const line = (block) => {
       const row = document.createElement("tr");
@@ -185,7 +185,9 @@
       const place = block.offset === undefined ? ["", "", "", ""] : [
         number(block.offset), number(block.offset + block.size), block.rows === null ? "all" : number(block.rows),
         block.first === block.last ? `${block.first}` : `${block.first} to ${block.last}`];
-      row.append(cell("td", block.name, "name"), cell("td", block.size === null ? "not known" : number(block.size), "n"), what,
+      const name = cell("td", block.short ?? block.name, "name");
+      name.title = block.name;
+      row.append(name, cell("td", block.size === null ? "not known" : number(block.size), "n"), what,
         cell("td", place[0], "n"), cell("td", place[1], "n"), cell("td", place[2], "n"), cell("td", place[3]));
       return row;
     };
@@ -266,7 +268,14 @@
     time: (point) => chooseLayer(point.customdata),
     errors: (point) => point.customdata >= 0 && chooseLayer(point.customdata),
     front: (point) => point.customdata !== undefined && choosePlan(point.customdata),
-    flash: (point) => point.customdata >= 0 && chooseLayer(point.customdata),
+    flash: (point) => {
+      // a layer is chosen; anything else opens, as plotly has it unless it is told false
+      if (point.customdata < 0) {
+        return true;
+      }
+      chooseLayer(point.customdata);
+      return false;
+    },
   };
   for (const name of Object.keys(data.charts)) {
     draw(name);

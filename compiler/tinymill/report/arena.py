@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from ..schedule import Buffer, Plan
+from ..schedule import Plan
 from .figures import Kind, kind_of, segments_of
-from .picture import telling
+from .layers import SHORT, first_parts
+from .picture import short_name, telling
 
 PARTS = ("input", "output", "activation", "ring", "scratch", "shared", "unused")
 """What a byte of the arena can be for at a step: a kind of buffer; ``shared`` by an input that dies
@@ -63,12 +64,13 @@ class Arena:
 def arena_of(plan: Plan) -> Arena:
     """The arena of a plan over its steps."""
     buffers = [buffer for buffer in plan.buffers if buffer.size]
-    short = iter(telling([buffer.values[0] for buffer in buffers if buffer.values]))
+    values = [buffer.values[0] for buffer in buffers if buffer.values]
+    short = iter(telling(first_parts(values)))
     offsets = plan.placement.offsets
     blocks = tuple(
         Block(
             buffer.values[0] if buffer.values else buffer.name,
-            next(short) if buffer.values else "scratch",
+            short_name(next(short), SHORT) if buffer.values else "scratch",
             kind_of(plan, buffer), offsets[buffer.name], buffer.size, buffer.rows, buffer.first,
             buffer.last, buffer.values,
         )
@@ -109,10 +111,3 @@ def _parts(live: Sequence[Block], size: int) -> tuple[int, ...]:
         part = "unused" if not here else here[0] if len(here) == 1 else "shared"
         sums[part] += high - low
     return tuple(sums[part] for part in PARTS)
-
-
-def block_of(arena: Arena, buffer: Buffer | None) -> int | None:
-    """The place of a buffer among the blocks; None where it takes no bytes."""
-    if buffer is None or not buffer.values:
-        return None
-    return next((i for i, b in enumerate(arena.blocks) if b.values == buffer.values), None)

@@ -331,7 +331,7 @@ def _front(subject: Subject) -> Any:
     return _figure(
         traces, height=380, hovermode="closest",
         margin={"l": 8, "r": 16, "t": 8, "b": 8},
-        xaxis=_axis("estimated instructions of an inference", nticks=6, tickformat=".4~s",
+        xaxis=_axis("estimated instructions of an inference", nticks=6, tickformat=".5~s",
                     range=[left - 0.06 * spread, right + 0.14 * spread]),
         yaxis=_axis("bytes of the arena", range=[0, top], **byte_ticks(top)),
     )  # fmt: skip

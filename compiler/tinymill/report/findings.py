@@ -122,8 +122,9 @@ def last_softmax(subject: Subject) -> Iterator[Finding]:
     total = max(sum(subject.times), 1)
     for index, step in enumerate(subject.plan.layers):
         share = subject.times[index] / total
-        last = bool(_through(subject, step.node.outputs[0]) & ends)
-        if step.node.op.name in SOFTMAX and last and share >= SOFTMAX_SHARE:
+        if step.node.op.name not in SOFTMAX or share < SOFTMAX_SHARE:
+            continue
+        if _through(subject, step.node.outputs[0]) & ends:
             yield Finding(
                 "last-softmax", "hint",
                 f"The softmax is {share:.0%} of the time; the order of its outputs needs no "
@@ -149,8 +150,7 @@ def float_layers(subject: Subject) -> Iterator[Finding]:
     total = max(sum(subject.times), 1)
     share = sum(subject.times[index] for index in floats) / total
     integers = any(
-        not layer.is_float and layer.macs and layer.outputs[0].dtype == "int8"
-        for layer in subject.layers
+        not layer.is_float and layer.macs and layer.main.dtype == "int8" for layer in subject.layers
     )
     if integers:
         count = f"{len(floats)} layer{'s compute' if len(floats) > 1 else ' computes'}"
@@ -176,11 +176,14 @@ def conversions(subject: Subject) -> Iterator[Finding]:
     """Dequantize and Quantize nodes that no pass could remove."""
     found = [index for index, layer in enumerate(subject.layers) if layer.op in FLOATS]
     graph = subject.plan.graph
-    ends = {port.value for port in (*graph.inputs, *graph.outputs)}
+    starts = {port.value for port in graph.inputs}
+    ends = {port.value for port in graph.outputs}
     inner, outer = [], []
     for index in found:
         node = subject.plan.layers[index].node
-        outer.append(index) if ends & {node.inputs[0], node.outputs[0]} else inner.append(index)
+        # floats that the user gives or gets
+        at_end = node.inputs[0] in starts if node.op.name == "Quantize" else node.outputs[0] in ends
+        (outer if at_end else inner).append(index)
     total = max(sum(subject.times), 1)
     if inner:
         share = sum(subject.times[index] for index in inner) / total

@@ -81,11 +81,16 @@ class Layer:
     constants: int
     is_float: bool
 
+    @property
+    def main(self) -> Tensor:
+        """The value that it makes; what only changes a variable makes that one, its input."""
+        return (*self.outputs, *self.inputs)[0]
+
 
 def layers_of(plan: Plan, constants: Sequence[Constant]) -> tuple[Layer, ...]:
     """The layers of a plan, in the order in which they begin."""
-    names = [step.node.name or step.node.outputs[0] for step in plan.layers]
-    shorts = telling(names)
+    names = [step.node.name or (*step.node.outputs, "")[0] for step in plan.layers]
+    shorts = telling(first_parts(names))
     costs = layer_instructions(plan)
     own = [0] * len(names)
     for constant in constants:
@@ -109,6 +114,12 @@ def layers_of(plan: Plan, constants: Sequence[Constant]) -> tuple[Layer, ...]:
             )  # fmt: skip
             index += 1
     return tuple(found)
+
+
+def first_parts(names: Sequence[str]) -> list[str]:
+    """Names of fused layers ("relu;bn;conv") by their first part, where that tells them apart."""
+    parts = [name.split(";")[0] or name for name in names]
+    return parts if len(set(parts)) == len(set(names)) else list(names)
 
 
 def layer_instructions(plan: Plan) -> tuple[int, ...]:

@@ -241,7 +241,7 @@ def _network(subject: Subject) -> dict[str, Any]:
                 "title": short_end(layer.title, TITLE), "kind": "layer", "layer": place,
                 "name": f"{place} {short_name(layer.short, NAME - 4)}", "full": layer.name,
                 "colour": FAMILIES[layer.family],
-                "shape": short_name(layer.outputs[0].shape, SHAPE),
+                "shape": short_name(layer.main.shape, SHAPE),
                 "share": subject.times[place] / most,
                 "percent": f"{subject.times[place] / total:.1%}",
             }  # fmt: skip
@@ -261,7 +261,7 @@ def short_end(text: str, most: int) -> str:
 def _quantization(subject: Subject) -> Iterator[dict[str, str]]:
     """A row for each layer that writes a quantised value."""
     for index, layer in enumerate(subject.layers):
-        out = layer.outputs[0]
+        out = layer.main
         if out.scales is None:
             continue
         weights = next((t for t in layer.inputs if t.place == "flash" and t.scales), None)
@@ -341,8 +341,9 @@ def _narrow(subject: Subject) -> Mapping[str, list[str]]:
 def _block_data(block: Block, writers: Mapping[str, int]) -> dict[str, Any]:
     written = [writers[value] for value in block.values if value in writers]
     return {
-        "name": one_line(block.name, 200), "kind": block.kind, "offset": block.offset,
-        "size": block.size, "rows": block.rows, "first": block.first + 1, "last": block.last + 1,
+        "name": one_line(block.name, 200), "short": block.short, "kind": block.kind,
+        "offset": block.offset, "size": block.size, "rows": block.rows,
+        "first": block.first + 1, "last": block.last + 1,
         "layer": min(written, default=None),
     }  # fmt: skip
 
@@ -350,7 +351,8 @@ def _block_data(block: Block, writers: Mapping[str, int]) -> dict[str, Any]:
 def _layer_data(subject: Subject, index: int, layer: Layer) -> dict[str, Any]:
     """A layer for the panel of details: rows of a name and a text."""
     rows: list[tuple[str, str]] = [
-        ("operation", layer.title if layer.title == layer.op else f"{layer.title} ({layer.op})")
+        ("name", layer.name),
+        ("operation", layer.title if layer.title == layer.op else f"{layer.title} ({layer.op})"),
     ]
     rows += [
         *((("input", "constant", "state")[("arena", "flash", "context").index(t.place)],
@@ -382,7 +384,7 @@ def _layer_data(subject: Subject, index: int, layer: Layer) -> dict[str, Any]:
         for place, block in enumerate(subject.arena.blocks)
         if values.intersection(block.values)
     ]
-    return {"name": layer.name, "moment": layer.moment, "rows": rows, "blocks": blocks}
+    return {"name": layer.short, "moment": layer.moment, "rows": rows, "blocks": blocks}
 
 
 def _tensor_text(tensor: Tensor) -> str:

@@ -173,7 +173,7 @@ class Subject:
         plan, weights = self.plan, self.facts.weights_bytes
         parts: list[tuple[str, str, str, int]] = [
             ("arena", "ram", "arena", plan.arena_bytes - plan.slow_bytes),
-            ("slow", "ram", "arena, slow part", plan.slow_bytes),
+            ("slow", "ram", "slow arena", plan.slow_bytes),
             ("ram", "ram", "context", self.static),
             ("ram", "ram", "stack", self.stack or 0),
             ("ram", "ram", "weights", weights if self.weights_in_ram else 0),
