@@ -151,7 +151,7 @@ def table() -> Iterator[str]:
         "plan good.onnx --picture folder/absent/picture.svg", "plan good.onnx --picture full",
         "report", "report good.onnx", "report good.onnx -o", "report good.onnx -o page",
         "report good.onnx -o page.pdf", "report good.onnx -o absent/page.html",
-        "report good.onnx -o notes.txt/page.html", "report good.onnx -o page.html/",
+        "report good.onnx -o notes.txt/page.html",
         "report good.onnx -o good.onnx", "report project -o new.html",
         "report good.onnx -o new.html --measure",
         "report good.onnx -o new.html --measure --target nucleo-f446re",
