@@ -31,6 +31,18 @@ class Seen:
         """The value of a JavaScript function or expression in the page."""
         return self.page.evaluate(text, argument)
 
+    def press(self, chart: str, mark: Any) -> None:
+        """A click on a mark of a chart, as a hand does it: first the pointer comes to lie there,
+        and the chart says what is below it."""
+        mark.scroll_into_view_if_needed()
+        box = mark.bounding_box()
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        self.page.mouse.move(x + 1, y)
+        self.page.mouse.move(x, y)
+        self.page.wait_for_selector(f"{chart} .hoverlayer .hovertext")
+        self.page.wait_for_timeout(60)  # plotly looks at the pointer so many times a second
+        self.page.mouse.click(x, y)
+
     def text(self, selector: str) -> str:
         return self.page.inner_text(selector)
 

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from chromium import Seen, chromium, opened
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 import tinymill
+from chromium import Seen, chromium, opened
 from conftest import ROOT, need_tool
 from tinymill import api
 from tinymill.api import reporting
@@ -679,9 +679,9 @@ def test_a_click_on_a_layer_marks_it_everywhere(page: Seen, full: Subject) -> No
 
 
 def test_a_click_in_a_chart_marks_the_layer(page: Seen, full: Subject) -> None:
-    page.page.locator("#chart-time .bars .point").nth(9).click(force=True)
+    page.press("#chart-time", page.page.locator("#chart-time .bars .point").nth(9))
     assert chosen(page) == ([9], [9], [9])
-    page.page.locator("#chart-errors .bars .point").nth(4).click(force=True)
+    page.press("#chart-errors", page.page.locator("#chart-errors .bars .point").nth(4))
     assert chosen(page)[0] == [4]
     page.page.locator("#quantization summary").click()
     page.page.click('#quantization tr[data-layer="3"]')
@@ -689,7 +689,10 @@ def test_a_click_in_a_chart_marks_the_layer(page: Seen, full: Subject) -> None:
     # a buffer leads to the layer that writes it; the first trace is that of values
     blocks = [block for block in full.arena.blocks if block.kind == "activation"]
     largest = max(range(len(blocks)), key=lambda index: blocks[index].size)
-    page.page.locator("#chart-arena .trace").first.locator(".point").nth(largest).click(force=True)
+    page.press(
+        "#chart-arena",
+        page.page.locator("#chart-arena .trace").first.locator(".point").nth(largest),
+    )
     writers = {v: i for i, s in enumerate(full.plan.layers) for v in s.node.outputs}
     assert chosen(page)[0] == [min(writers[v] for v in blocks[largest].values if v in writers)]
 
@@ -697,7 +700,7 @@ def test_a_click_in_a_chart_marks_the_layer(page: Seen, full: Subject) -> None:
 def test_a_click_on_a_plan_shows_its_command(page: Seen, full: Subject, tmp_path: Path) -> None:
     points = page.page.locator("#chart-front .points path.point")
     for index, plan in enumerate(full.alternatives[:3]):
-        points.nth(index).click(force=True)
+        page.press("#chart-front", points.nth(index))
         assert page.text("#plan-command") == plan.command
         assert f"{plan.arena:,} bytes of arena" in page.text("#plan-text")
         assert page.page.is_visible("#plan-file") == (plan.file is not None)

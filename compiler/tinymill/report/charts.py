@@ -13,7 +13,8 @@ from typing import Any
 
 from ..errors import ToolMissing
 from .arena import PARTS, Arena
-from .picture import short_size
+from .layers import SHORT, first_parts
+from .picture import short_name, short_size, telling
 from .subject import Subject
 
 INSTALL = "pip install 'tinymill[report]'"
@@ -343,7 +344,7 @@ def _errors(subject: Subject) -> Any:
 
     assert subject.errors is not None
     layers = [each for each in subject.errors.layers if each.sqnr_db is not None]
-    names = [f"{index} {html.escape(_short(each.name))}" for index, each in enumerate(layers)]
+    names = [html.escape(name) for name in error_names(subject)]
     places = places_of(subject)
     bars = go.Bar(
         orientation="h", y=list(range(len(layers))), x=[each.sqnr_db for each in layers],
@@ -362,14 +363,22 @@ def _errors(subject: Subject) -> Any:
         [bars, marks], height=ROW * max(len(layers), 1) + 96, bargap=0.3, hovermode="closest",
         margin={"t": 8, "b": 8, "l": 8,
                                                                         "r": 16},
-        xaxis=_axis("signal to quantisation noise, dB (more is better)", nticks=6),
+        xaxis=_axis("dB, more is better", nticks=6),
         yaxis=_axis("", range=[max(len(layers), 1) - 0.5, -0.5], tickmode="array", ticks="",
                     tickvals=list(range(len(layers))), ticktext=names, showgrid=False),
     )  # fmt: skip
 
 
-def _short(name: str, most: int = 30) -> str:
-    return name if len(name) <= most else f"\N{HORIZONTAL ELLIPSIS}{name[1 - most :]}"
+def error_names(subject: Subject, most: int = SHORT) -> list[str]:
+    """The rows of the errors' chart: short names of layers, those of the plan where it has them."""
+    assert subject.errors is not None
+    known = {layer.name: layer.short for layer in subject.layers}
+    layers = [each.name for each in subject.errors.layers if each.sqnr_db is not None]
+    shorts = telling(first_parts(layers))
+    return [
+        f"{index} {short_name(known.get(name, short), most)}"
+        for index, (name, short) in enumerate(zip(layers, shorts, strict=True))
+    ]
 
 
 def places_of(subject: Subject) -> Mapping[str, int]:

@@ -178,7 +178,8 @@ def conversions(subject: Subject) -> Iterator[Finding]:
     graph = subject.plan.graph
     starts = {port.value for port in graph.inputs}
     ends = {port.value for port in graph.outputs}
-    inner, outer = [], []
+    inner: list[int] = []
+    outer: list[int] = []
     for index in found:
         node = subject.plan.layers[index].node
         # floats that the user gives or gets

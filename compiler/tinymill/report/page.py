@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import json
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -22,7 +23,7 @@ from ..errors import TinymillError, one_line
 from ..files import written_whole
 from ..share import share
 from .arena import PARTS, Block
-from .charts import COLOURS, FAMILIES, NAMES, charts_of, plotly
+from .charts import COLOURS, FAMILIES, NAMES, charts_of, error_names, plotly
 from .findings import Finding, findings_of
 from .flash import GROUPS
 from .layers import CORES, Layer, Tensor
@@ -320,8 +321,6 @@ def _data(subject: Subject) -> dict[str, Any]:
 
 def _narrow(subject: Subject) -> Mapping[str, list[str]]:
     """Labels of the charts' rows where there is little room."""
-    import html  # noqa: PLC0415
-
     found = {
         "time": [
             f"{index} {html.escape(short_name(layer.short, NARROW))}"
@@ -329,12 +328,8 @@ def _narrow(subject: Subject) -> Mapping[str, list[str]]:
         ]
     }
     if subject.errors is not None:
-        found["errors"] = [
-            f"{index} {html.escape(short_name(each.name, NARROW))}"
-            for index, each in enumerate(
-                each for each in subject.errors.layers if each.sqnr_db is not None
-            )
-        ]
+        names = error_names(subject, NARROW)
+        found["errors"] = [html.escape(name) for name in names]
     return found
 
 

@@ -158,7 +158,7 @@ class Planner:
         budget = arena
         for _ in range(TRIES):
             path = fastest(found, count, budget)
-            if path is None:
+            if not path:  # none, or none to choose: nothing is computed
                 break
             plan = self.realise([candidate.choice for candidate in path])
             if plan.arena_bytes <= arena:
