@@ -15,8 +15,8 @@ FLAGS = (
     "--no-sandbox", "--disable-gpu", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
 )  # fmt: skip
-WAIT = 60_000
-"""Milliseconds that a page may take to draw."""
+WAIT = 120_000
+"""Milliseconds that anything in a page may take, on a machine with much else to do."""
 
 
 @dataclass
@@ -70,6 +70,7 @@ def opened(browser: Any, path: Path, *, width: int = 1280, dark: bool = False) -
         viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light",
         offline=True, accept_downloads=True,
     )  # fmt: skip
+    context.set_default_timeout(WAIT)
     page = context.new_page()
     seen = Seen(page)
     page.on("console", lambda said: said.type in ("error", "warning") and seen.errors.append(
