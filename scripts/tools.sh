@@ -25,6 +25,7 @@ collect() { # sets what is absent and the packages that would bring it
   need g++ g++
   need gdb-multiarch gdb-multiarch
   need cmake cmake
+  need chromium chromium
   need riscv64-unknown-elf-gcc gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf
   # newer systems keep QEMU's RISC-V machines in a package of their own
   if apt-cache show qemu-system-riscv >/dev/null 2>&1; then

@@ -109,6 +109,7 @@ def test_the_site_builds_without_a_broken_link(tmp_path: Path) -> None:
         "inspect",
         "compile",
         "plan",
+        "report",
         "run",
         "validate",
         "quantize",

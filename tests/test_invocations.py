@@ -100,6 +100,7 @@ COMMANDS = {
     "inspect": "inspect {model}",
     "compile": "compile {model} -o new/out",
     "plan": "plan {model}",
+    "report": "report {model} -o new.html",
     "run": "run {model} -i pattern",
     "validate": "validate {model} -i pattern",
     "quantize": "quantize {model} -c right.npy -o new.onnx",
@@ -125,11 +126,13 @@ def table() -> Iterator[str]:
             if model == "odd.onnx" and form.startswith("inspect"):
                 continue  # inspect tells what is unsupported
             yield form.format(model=model)
-    for name in ("compile", "plan", "run", "validate", "export"):
+    for name in ("compile", "plan", "report", "run", "validate", "export"):
         for option in LOWERING:
             yield f"{COMMANDS[name].format(model='good.onnx')} {option}"
-    for name in ("compile", "run", "export"):
+    for name in ("compile", "report", "run", "export"):
         for option in PLANNING:
+            if name == "report" and option == "--target tiny.toml":
+                continue  # the page tells what does not fit
             model = "large.onnx" if option in ("--ram 10", "--target tiny.toml") else "good.onnx"
             yield f"{COMMANDS[name].format(model=model)} {option}"
     for option in WRITING:
@@ -146,6 +149,21 @@ def table() -> Iterator[str]:
         "plan good.onnx --pareto --plan min-ram",
         "plan good.onnx --picture picture", "plan good.onnx --picture picture.bmp",
         "plan good.onnx --picture folder/absent/picture.svg", "plan good.onnx --picture full",
+        "report", "report good.onnx", "report good.onnx -o", "report good.onnx -o page",
+        "report good.onnx -o page.pdf", "report good.onnx -o absent/page.html",
+        "report good.onnx -o notes.txt/page.html",
+        "report good.onnx -o good.onnx", "report project -o new.html",
+        "report good.onnx -o new.html --measure",
+        "report good.onnx -o new.html --measure --target nucleo-f446re",
+        "report good.onnx -o new.html --measure --target mps2-an386 --frontend motion",
+        "report large.onnx -o new.html --measure --target tiny.toml",
+        "report good.onnx -o new.html --quantization-report",
+        "report good.onnx -o new.html --quantization-report absent.json",
+        "report good.onnx -o new.html --quantization-report array.json",
+        "report good.onnx -o new.html --quantization-report text.json",
+        "report good.onnx -o new.html --quantization-report other.json",
+        "report good.onnx -o new.html --quantization-report folder",
+        "report good.onnx -o new.html --quantization-report labels.bin",
         "run good.onnx -i absent.npy", "run good.onnx -i shape.npy", "run good.onnx -i cut.npy",
         "run good.onnx -i notes.txt", "run good.onnx -i folder", "run good.onnx -i labels.bin",
         "run good.onnx -i right.npy -i right.npy", "run good.onnx -i pattern --labels absent.txt",
@@ -332,15 +350,26 @@ def test_a_missing_tool_is_named_with_its_package(
     assert end.value.code == 2 and MISSING[line] in told and "apt-get install" in told
 
 
+@pytest.mark.parametrize(
+    ("package", "line"),
+    [
+        ("matplotlib", "plan good.onnx --picture plan.svg"),
+        ("plotly", "report good.onnx -o page.html"),
+    ],
+)
 def test_a_missing_package_is_named(
-    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    package: str,
+    line: str,
+    place: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(place)
-    for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
+    for name in [name for name in sys.modules if name.split(".")[0] == package]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(SystemExit) as end:
-        main(["plan", "good.onnx", "--picture", "plan.svg"])
+        main(words(line))
     told = capsys.readouterr().err
     assert end.value.code == 2 and "pip install" in told and len(told.splitlines()) == 1
 
@@ -411,6 +440,7 @@ def test_a_full_disk_leaves_the_old_output_whole(tmp_path: Path) -> None:
     for line in (
         "compile good.onnx -o project --target mps2-an386",
         "export good.onnx -o export --format cmake", "plan good.onnx --picture plan.svg",
+        "report good.onnx -o page.html --no-front",
     ):  # fmt: skip
         told = one_line(tinymill(*words(line), cwd=tmp_path, preexec_fn=no_room))
         assert "can't be written" in told or "too large" in told, told
@@ -434,6 +464,7 @@ HALFWAY = {
     "compile good.onnx -o project --target mps2-an386": "os.fsync",
     "export good.onnx -o export --format cmake": "os.fsync",
     "plan good.onnx --picture plan.svg": "os.replace",
+    "report good.onnx -o page.html --no-front": "os.replace",
 }
 
 

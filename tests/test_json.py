@@ -23,6 +23,8 @@ LINES = {
     "compile": ("compile MODEL -o out --target mps2-an386", "compile small.onnx -o out --io float",
                 "compile small.onnx -o out --frontend front.toml"),
     "plan": ("plan MODEL", "plan small.onnx --plan min-time --picture plan.svg"),
+    "report": ("report small.onnx -o page.html", "report small.onnx -o page.html --no-front "
+               "--target mps2-an386 --measure --quantization-report errors.json"),
     "plan-pareto": ("plan small.onnx --pareto",),
     "run": ("run small.onnx -i pattern", "run small.onnx -i pattern --no-layers --sanitize",
             "run small.onnx -i pattern --target mps2-an386 --cycles"),
@@ -62,11 +64,12 @@ def test_output_is_as_documented(
 ) -> None:
     if line.startswith("quantize"):
         pytest.importorskip("onnxruntime")
-    if line.startswith(("run", "validate", "quantize")):
+    if line.startswith(("run", "validate", "quantize")) or "--measure" in line:
         need_tool("cc", *(("arm-none-eabi-gcc", "qemu-system-arm") if "mps2" in line else ()))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "small.onnx").write_bytes(conv())
     (tmp_path / "front.toml").write_text('kind = "motion"\naxes = 16\n')
+    (tmp_path / "errors.json").write_text('{"layers": []}')
     np.save(tmp_path / "samples.npy", np.ones((2, 2, 8, 8), np.float32))
     with pytest.raises(SystemExit) as end:
         main([*line.replace("MODEL", str(MODEL)).split(), "--json"])

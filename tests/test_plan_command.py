@@ -12,6 +12,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from onnx import TensorProto, helper
 
 import tinymill
 from conftest import ROOT
@@ -102,6 +103,16 @@ def test_front_as_table_and_json(shared, tmp_path):
 def test_a_small_model_without_maps(shared):
     model = shared / "models" / "tflm" / "hello_world_int8.tflite"
     assert json.loads(call(model, "--json").stdout)["arena"]["bytes"] == 32
+
+
+def test_a_model_that_computes_nothing_has_a_front(tmp_path):
+    node = helper.make_node("Identity", ["x"], ["y"])
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, (1, 4)) for name in "xy"]
+    graph = helper.make_graph([node], "g", ends[:1], ends[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
+    (tmp_path / "same.onnx").write_bytes(model.SerializeToString())
+    (plan,) = tinymill.front(tmp_path / "same.onnx", target=BOARD)
+    assert (plan.arena_bytes, plan.cost, plan.segments) == (16, 0, ())
 
 
 @pytest.mark.parametrize("goal", ["min-time", "balanced", "min-ram", "patched"])

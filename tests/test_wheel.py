@@ -106,5 +106,7 @@ def test_wheel_and_sdist_pass_the_check_of_the_index(tmp_path):
         names = set(archive.namelist())
     assert "tinymill/share_data/templates/export/cmake/CMakeLists.txt.j2" in names
     assert "tinymill/export/formats.py" in names
+    for name in ("page.html.j2", "page.css", "page.js"):
+        assert f"tinymill/share_data/templates/report/{name}" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert not any(name.startswith(("tests/", "docs/")) for name in names)

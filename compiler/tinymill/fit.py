@@ -104,11 +104,7 @@ def plan_within(
     ``OutOfMemory`` with what the least plan needs, its largest segment, and what would help.
     """
     found = planner.plan("min-time")
-    static = POINTER + (POINTER if planner.fast_ram is not None else 0)
-    static += 4 if found.arriving is not None else 0
-    if found.state_bytes:  # which is aligned to 8 bytes
-        static = -(-static // 8) * 8 + -(-found.state_bytes // 8) * 8
-    static += beside
+    static = context_bytes(planner, found) + beside
     stack = 0
     for _ in range(ROUNDS):
         smaller = planner.within(ram - static - stack)
@@ -124,6 +120,15 @@ def plan_within(
         f"RAM budget on {board.name}", needed=max(needed, ram + 1), available=ram,
         at=peak_of(least), hint=_remedy(planner, ram - needed + least.arena_bytes),
     )  # fmt: skip
+
+
+def context_bytes(planner: Planner, plan: Plan) -> int:
+    """Bytes of the context of a plan's C on a core of 32 bits, that of a front end left out."""
+    found = POINTER + (POINTER if planner.fast_ram is not None else 0)
+    found += 4 if plan.arriving is not None else 0
+    if plan.state_bytes:  # which is aligned to 8 bytes
+        found = -(-found // 8) * 8 + -(-plan.state_bytes // 8) * 8
+    return found
 
 
 def stack_of(plan: Plan, board: Board, forecast: Forecaster) -> int:

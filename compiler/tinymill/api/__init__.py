@@ -11,6 +11,7 @@ from .loading import load
 from .options import Io, Requant, Weights
 from .planning import front, plan_model
 from .quantizing import Accuracy, Quantized, quantize
+from .reporting import Reported, report_model
 from .running import Flash, LayerTime, OnBoard, Ram, RunResult, run, save_outputs
 from .validating import validate
 
@@ -28,6 +29,7 @@ __all__ = [
     "OnBoard",
     "Quantized",
     "Ram",
+    "Reported",
     "Requant",
     "RunResult",
     "Validation",
@@ -40,6 +42,7 @@ __all__ = [
     "load",
     "plan_model",
     "quantize",
+    "report_model",
     "run",
     "save_outputs",
     "save_picture",

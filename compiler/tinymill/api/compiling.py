@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
 
@@ -124,6 +125,85 @@ def compile_graph(
     graph: Graph, source: Path, board: Board, options: CompileOptions, *, name: str | None = None
 ) -> Compiled:
     """A graph that the passes have lowered as C; ``source`` is the file it came from."""
+    found = plan_graph(graph, source, board, options, name=name)
+    found.check()
+    return found.compiled()
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A graph with its plan for a board, before there is C: ``planner`` is the one of ``planners``
+    (whose graphs compute the same) that made the plan."""
+
+    name: str
+    source: Path
+    board: Board
+    options: CompileOptions
+    planners: tuple[Planner, ...]
+    planner: Planner
+    plan: Plan
+    front: Bound | None
+    step: Stepped | None
+
+    @cached_property
+    def facts(self) -> ModelFacts:
+        return _facts_for(self.plan, self.name, self.options, self.front, self.step)
+
+    def check(self) -> None:
+        """Raises ``OutOfMemory`` where the plan or its weights need more than the board has."""
+        _check_budgets(self.planner, self.plan, self.board)
+        _check_state(self.planners, self.plan, self.board)
+        _check_weights(
+            self.facts.weights_bytes, self.board, self.options.optimize,
+            in_ram=self.options.weights == "ram",
+        )  # fmt: skip
+
+    def compiled(self) -> Compiled:
+        """The plan as C."""
+        plan, facts, options = self.plan, self.facts, self.options
+        files, digest = _files_for(plan, facts, self.board)
+        entries = {
+            "weights": options.weights, "weights_bytes": facts.weights_bytes,
+            "widened_bytes": plan.widened_bytes,
+            "io": options.io, "requant": options.requant, "optimize": options.optimize,
+            "plan": str(options.plan) if options.plan in get_args(Goal) else "saved",
+            "ram": options.ram, "fast_ram": options.fast_ram,
+            "keep_inputs": options.keep_inputs, "stream_input": options.stream_input,
+            "drop_softmax": options.drop_softmax, "digest": digest,
+            "step": options.step, "window": self.step.window if self.step else None,
+            "frontend": None if self.front is None else front_entry(self.front),
+        }  # fmt: skip
+        files[PLAN] = describe(
+            plan, self.board, self.name, self.source.name, entries,
+            stream_axis=self.step.axis if self.step else None,
+        )  # fmt: skip
+        return Compiled(self.name, self.board, plan, dict(sorted(files.items())))
+
+
+def _facts_for(
+    plan: Plan, name: str, options: CompileOptions, front: Bound | None, step: Stepped | None
+) -> ModelFacts:
+    sliding = (step.rows, step.window) if step else None
+    found = facts_of(plan, name, weights_in_ram=options.weights == "ram", sliding=sliding)
+    return with_front(found, plan, front)
+
+
+def _files_for(plan: Plan, facts: ModelFacts, board: Board) -> tuple[dict[str, str], str]:
+    """The files of a project by their names, and the digest of the model's C."""
+    files = render(facts, plan)
+    digest = digest_of(files)
+    beside = target_files(
+        board, facts.name, arena_bytes=plan.arena_bytes - plan.slow_bytes,
+        weights_bytes=facts.weights_bytes, slow_bytes=plan.slow_bytes, digest=digest,
+    )  # fmt: skip
+    return files | beside, digest
+
+
+def plan_graph(
+    graph: Graph, source: Path, board: Board, options: CompileOptions, *, name: str | None = None
+) -> Planned:
+    """The plan for a graph that the passes have lowered; it may be too large for the board, but
+    not for a budget."""
     board = tuned(board, options.optimize)
     options.check_kept()
     step, stream_input = options.step, options.stream_input
@@ -133,7 +213,6 @@ def compile_graph(
     if options.frontend is not None:
         front = _front_of(graph, options.frontend, stream_input)
     slid = _steps_of(graph, step, stream_input=stream_input)
-    sliding = (slid[0].rows, slid[0].window) if slid else None
     planners = [
         Planner(
             form, board.features, keep_inputs=options.keep_inputs, optimize=options.optimize,
@@ -144,12 +223,11 @@ def compile_graph(
     ]  # fmt: skip
     for each in planners:
         each.may_stream = front is None or _streams(front.front)
-    in_ram = options.weights == "ram"
     prefix = c_name(name or source.stem)
+    first = slid[0] if slid else None
 
     def facts_for(plan: Plan) -> ModelFacts:
-        found = facts_of(plan, prefix, weights_in_ram=in_ram, sliding=sliding)
-        return with_front(found, plan, front)
+        return _facts_for(plan, prefix, options, front, first)
 
     if options.ram is None:
         planner, found = planned_by(planners, options.plan)
@@ -157,45 +235,15 @@ def compile_graph(
         if options.plan != "min-time":
             raise InvalidInput("a budget of RAM finds its own plan", hint="leave out --plan")
         beside = 0 if front is None else front.state_bytes
-        if in_ram:
+        if options.weights == "ram":
             beside += facts_for(planners[0].plan("min-time")).weights_bytes
 
         def foretold(tried: Plan) -> Forecast | None:
-            found = facts_for(tried)
-            around = target_files(
-                board, prefix, arena_bytes=tried.arena_bytes - tried.slow_bytes,
-                weights_bytes=found.weights_bytes, slow_bytes=tried.slow_bytes,
-            )  # fmt: skip
-            return forecast(render(found, tried) | around, board, prefix)
+            return forecast(_files_for(tried, facts_for(tried), board)[0], board, prefix)
 
         planner, found = planned_within(planners, options.ram, board, foretold, beside=beside)
     found = _in_two_memories(planner, found, board)
-    _check_budgets(planner, found, board)
-    _check_state(planners, found, board)
-    facts = facts_for(found)
-    weights_bytes = facts.weights_bytes
-    _check_weights(weights_bytes, board, options.optimize, in_ram=in_ram)
-    files = render(facts, found)
-    digest = digest_of(files)
-    files |= target_files(
-        board, prefix, arena_bytes=found.arena_bytes - found.slow_bytes,
-        weights_bytes=weights_bytes, slow_bytes=found.slow_bytes, digest=digest,
-    )  # fmt: skip
-    entries = {
-        "weights": options.weights, "weights_bytes": weights_bytes,
-        "widened_bytes": found.widened_bytes,
-        "io": options.io, "requant": options.requant, "optimize": options.optimize,
-        "plan": str(options.plan) if options.plan in get_args(Goal) else "saved",
-        "ram": options.ram, "fast_ram": options.fast_ram,
-        "keep_inputs": options.keep_inputs, "stream_input": stream_input,
-        "drop_softmax": options.drop_softmax, "digest": digest,
-        "step": step, "window": slid[0].window if slid else None,
-        "frontend": None if front is None else front_entry(front),
-    }  # fmt: skip
-    files[PLAN] = describe(
-        found, board, prefix, source.name, entries, stream_axis=slid[0].axis if slid else None
-    )
-    return Compiled(prefix, board, found, dict(sorted(files.items())))
+    return Planned(prefix, source, board, options, tuple(planners), planner, found, front, first)
 
 
 def _steps_of(graph: Graph, step: int | None, *, stream_input: bool) -> list[Stepped]:

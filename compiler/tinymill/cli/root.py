@@ -18,6 +18,7 @@ COMMANDS = (
     "inspect",
     "compile",
     "plan",
+    "report",
     "run",
     "validate",
     "quantize",

@@ -7,7 +7,8 @@ from tinymill.deploy.forecast import Forecast, forecast
 from tinymill.deploy.library import shared_library
 from tinymill.deploy.measure import Measurement, OnBoard, measure
 from tinymill.deploy.on_board import BoardLink, check_link, measure_on_board
-from tinymill.deploy.project import RAM_ALLOWANCE, digest_of, target_files
+from tinymill.deploy.project import RAM_ALLOWANCE, digest_of, regions_for, target_files
+from tinymill.deploy.symbols import Linked, linked
 from tinymill.deploy.toolchain import missing
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Estimate",
     "FlashPlan",
     "Forecast",
+    "Linked",
     "Measurement",
     "OnBoard",
     "build",
@@ -23,11 +25,13 @@ __all__ = [
     "digest_of",
     "flash",
     "forecast",
+    "linked",
     "list_probes",
     "measure",
     "measure_on_board",
     "missing",
     "plan_flash",
+    "regions_for",
     "shared_library",
     "target_files",
 ]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ..schedule import Buffer, Choice, Plan, Segment
+from ..schedule import Buffer, Choice, Plan, Segment, balanced
 from ..schedule.cost import SEGMENT, cost_of
 
 Kind = Literal["input", "output", "activation", "ring", "scratch"]
@@ -103,10 +103,12 @@ def streamed_segments(plan: Plan) -> int:
 
 def marks_of(front: Sequence[Plan]) -> tuple[str, ...]:
     """For each plan of a front what it is among them: fastest, balanced, smallest or nothing."""
+    if not front:
+        return ()
     marks: list[list[str]] = [[] for _ in front]
     for mark, plan in (
         ("fastest", min(front, key=lambda plan: plan.cost)),
-        ("balanced", min(front, key=lambda plan: plan.arena_bytes * plan.cost)),
+        ("balanced", balanced(front)),
         ("smallest", min(front, key=lambda plan: plan.arena_bytes)),
     ):
         marks[[plan is other for other in front].index(True)].append(mark)

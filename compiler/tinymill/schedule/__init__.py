@@ -2,7 +2,7 @@
 
 from .kernels import Kernel, choose, kernel_table
 from .plan import Buffer, Choice, Overlay, Placement, Plan, Segment, Step, Turn
-from .planner import FRONT_SCRATCH, Goal, Planner, plan
+from .planner import FRONT_SCRATCH, Goal, Planner, balanced, plan
 from .saved import choices_of, schedule_of
 from .steps import Optimize
 
@@ -20,6 +20,7 @@ __all__ = [
     "Segment",
     "Step",
     "Turn",
+    "balanced",
     "choices_of",
     "choose",
     "kernel_table",

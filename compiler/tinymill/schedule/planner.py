@@ -61,6 +61,11 @@ def plan(
     return planner.plan(goal)
 
 
+def balanced(front: Sequence[Plan]) -> Plan:
+    """The plan with the least product of arena and instructions."""
+    return min(front, key=lambda plan: plan.arena_bytes * plan.cost)
+
+
 class Planner:
     """Plans one graph for a core with ``features``; what is found on the way serves every further
     plan.
@@ -117,7 +122,7 @@ class Planner:
             return self.least
         if goal == "patched":
             return self._patched()
-        return min(self.front(), key=lambda plan: plan.arena_bytes * plan.cost)
+        return balanced(self.front())
 
     def streaming(self) -> Planner:
         """The planner of the same graph whose input comes row by row."""
@@ -153,7 +158,7 @@ class Planner:
         budget = arena
         for _ in range(TRIES):
             path = fastest(found, count, budget)
-            if path is None:
+            if not path:  # none, or none to choose: nothing is computed
                 break
             plan = self.realise([candidate.choice for candidate in path])
             if plan.arena_bytes <= arena:
