@@ -12,12 +12,13 @@ import numpy as np
 from ..emit.project import environment
 from ..ir import Port
 from ..share import share
+from .build import TABLES
 from .host import host_as_json
 from .memory import Memory
 from .program import Axis, Program, Step, Value
 
 FORMAT = "tinymill-editing 1"
-MANIFEST, WEIGHTS, TABLES = "editing.json", "weights.bin", "model.c"
+MANIFEST, WEIGHTS = "editing.json", "weights.bin"
 RUNTIME = ("tm_edit_engine", "tm_edit_pixels", "tm_edit_plain")
 """C files of runtime_c/editing that a project is built from."""
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import InvalidInput, InvalidModel, OutOfMemory, ToolFailed
 from ..ir import Graph, Port, interpret
-from .build import library
+from .build import libraries
 from .emit import FORMAT, MANIFEST, WEIGHTS
 from .host import CONSTANTS, GRAPH, host_from_json
 
@@ -103,13 +103,16 @@ class SparseEngine:
         self._given: dict[str, np.ndarray] = {}
         self._weights = _read_weights(folder, self.manifest["weight_floats"])
         self._context: int | None = None
-        self._library = _open_library(library(folder, cc=cc))
+        runtime, tables = libraries(folder, cc=cc)
+        self._library = _open_library(runtime)
+        self._tables = _load(tables)
+        self._tables.tm_edit_model.restype = _POINTER
         if threads is not None:
             if not 1 <= threads <= 256:
                 raise InvalidInput(f"{threads} threads", hint="1 to 256 are possible")
             self._library.tm_edit_threads(threads)
         self._context = self._library.tm_edit_open(
-            self._library.tm_edit_model(), self._weights.ctypes.data
+            self._tables.tm_edit_model(), self._weights.ctypes.data
         )
         if not self._context:
             raise OutOfMemory("activations", needed=self.cache_bytes, available=0, at=self.name)
@@ -178,7 +181,8 @@ class SparseEngine:
         edit reaches, "fast" the edited pixels' surroundings at each resolution. ``statistics``
         "refresh" lets normalisations follow the edit; "cached" keeps those of the original.
         A layer is computed whole from ``break_even`` of its dense time on.
-        Raises ``InvalidInput``; the state then is as before.
+        Raises ``InvalidInput``; the state then is the one from which the edit would have started, or
+        where an argument is wrong, as before.
         """
         if mode not in MODES or statistics not in STATISTICS:
             raise InvalidInput(
@@ -251,6 +255,20 @@ class SparseEngine:
             found[end["name"]] = np.array(_port_of(end).to_source(ours), order="C")
         return found if len(found) > 1 else next(iter(found.values()))
 
+    def dense(self, x: Any) -> Any:
+        """The model run whole on ``x``, nothing of the original kept: what an edit is compared
+        with. Takes as much memory again while it runs."""
+        if not self._ready:
+            raise InvalidInput("no activations yet", hint="call precompute first")
+        other = SparseEngine.__new__(SparseEngine)
+        other.__dict__.update(self.__dict__)
+        other._context = self._library.tm_edit_open(
+            self._tables.tm_edit_model(), self._weights.ctypes.data
+        )
+        if not other._context:
+            raise OutOfMemory("activations", needed=self.cache_bytes, available=0, at=self.name)
+        return other.precompute(x, **self._given)
+
     def active(self, value: int) -> np.ndarray:
         """Active pixels [images, height, width] of a map (by number) in the last run."""
         data = self._library.tm_edit_active(self._context, value)
@@ -313,8 +331,7 @@ class SparseEngine:
         if unknown:
             raise InvalidInput(
                 f"no input {', '.join(sorted(unknown))}",
-                hint=f"beside {self._edited['name']} there are "
-                f"{', '.join(self._extra) or 'none'}",
+                hint=f"beside {self._edited['name']} there are {', '.join(self._extra) or 'none'}",
             )
         found = dict(known or {})
         for name, end in self._extra.items():
@@ -449,13 +466,16 @@ def _port_of(end: Mapping[str, Any]) -> Port:
     return Port(end["value"], end["name"], tuple(end["shape"]), tuple(end["order"]))
 
 
-def _open_library(path: Path) -> Any:
+def _load(path: Path) -> Any:
     try:
-        loaded = ctypes.CDLL(str(path))
+        return ctypes.CDLL(str(path))
     except OSError as error:
         raise ToolFailed(f"the library can't be loaded: {error}", at=str(path)) from error
+
+
+def _open_library(path: Path) -> Any:
+    loaded = _load(path)
     for name, result, arguments in (
-        ("tm_edit_model", _POINTER, []),
         ("tm_edit_open", _POINTER, [_POINTER, _POINTER]),
         ("tm_edit_close", None, [_POINTER]),
         ("tm_edit_map", _POINTER, [_POINTER, ctypes.c_int32]),

@@ -57,9 +57,7 @@ def host_from_json(text: bytes, arrays: bytes, name: str) -> Graph:
     try:
         found = json.loads(text)
         with np.load(io.BytesIO(arrays), allow_pickle=False) as constants:
-            numbers = {
-                value: constants[f"c{i}"] for i, value in enumerate(found["constants"])
-            }
+            numbers = {value: constants[f"c{i}"] for i, value in enumerate(found["constants"])}
         nodes = tuple(
             Node(
                 _ops()[node["op"]](**{k: _back(v) for k, v in node["fields"].items()}),

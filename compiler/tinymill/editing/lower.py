@@ -298,9 +298,10 @@ class _Lowering:
         if key in self.known_masks:
             return self.known_masks[key]
         start = self.masks[self.input_mask]
-        aspect = height * start.width == width * start.height and max(height, start.height) % min(
-            height, start.height
-        ) == 0
+        aspect = (
+            height * start.width == width * start.height
+            and max(height, start.height) % min(height, start.height) == 0
+        )
         whole = any(rows == WHOLE for _, rows, _, _ in kept)
         target = self._new_mask(height, width, aspect and not whole and bool(kept))
         self.spreads += [Spread(target, mask, rows, columns) for mask, rows, columns, _ in kept]
@@ -506,8 +507,10 @@ class _Lowering:
         step.alpha = lazy.leak
         assert step.output is not None
         if chain is not None:
-            if chain.activation == "LEAKY" and lazy.activation == "LEAKY" and (
-                chain.leak != lazy.leak
+            if (
+                chain.activation == "LEAKY"
+                and lazy.activation == "LEAKY"
+                and (chain.leak != lazy.leak)
             ):
                 # the kernel has one slope: the input is made before
                 made = self._made(lazy, node.inputs[0])
@@ -531,9 +534,7 @@ class _Lowering:
         if shape != ours:
             raise self.unsupported(node, f"a map of {ours} read as {shape}")
 
-    def _product(
-        self, node: Node, lazy: Lazy, weights: np.ndarray, size: tuple[int, int]
-    ) -> Step:
+    def _product(self, node: Node, lazy: Lazy, weights: np.ndarray, size: tuple[int, int]) -> Step:
         source = lazy.source
         outs, depth = weights.shape
         out = self.output(node, source.mask, (*size, outs))
@@ -674,7 +675,9 @@ class _Lowering:
         shape = (first.height, first.width, first.channels)
         if self.graph.type(big).count != self.graph.type(node.outputs[0]).count:
             shape = self.geometry(node.outputs[0], node)
-            if any(n not in (1, m) for n, m in zip((first.height, first.width), shape, strict=False)):
+            if any(
+                n not in (1, m) for n, m in zip((first.height, first.width), shape, strict=False)
+            ):
                 raise self.unsupported(node, f"{kinds[0]} and {kinds[1]}")
         maps = [self._operand(name, shape, node) for name in node.inputs]
         mask = self.mask(shape[0], shape[1], [(m.mask, POINT, POINT) for m in maps])
@@ -703,9 +706,7 @@ class _Lowering:
         step = Step("MODULATE", node.name, None, (x.source, *maps), norm=x.norm)
         self._elementwise(node, step, self.mask(shape[0], shape[1], masks), shape)
 
-    def _elementwise(
-        self, node: Node, step: Step, mask: int, shape: tuple[int, int, int]
-    ) -> None:
+    def _elementwise(self, node: Node, step: Step, mask: int, shape: tuple[int, int, int]) -> None:
         """Adds a step and the activation behind it, where one follows."""
         reader = self.graph.only_reader(node.outputs[0])
         found = activation_of(reader.op) if reader is not None else None
@@ -740,9 +741,7 @@ class _Lowering:
         down, across = self.axis(Axis(tuple(rows))), self.axis(Axis(tuple(columns)))
         mask = self.mask(len(rows), len(columns), [(x.mask, down, across)])
         out = self.output(node, mask, (len(rows), len(columns), x.channels))
-        self.steps.append(
-            Step("TAKE", node.name, out, (x,), rows=down, columns=across, alpha=fill)
-        )
+        self.steps.append(Step("TAKE", node.name, out, (x,), rows=down, columns=across, alpha=fill))
 
     def _mix(self, node: Node, op: ResizeBilinear) -> None:
         x = self.material(node.inputs[0], node)
@@ -870,9 +869,7 @@ class _Lowering:
                 for n in (height, width)
             ]
         else:
-            axes = [
-                self.axis(Axis(tuple((i // b,) for i in range(n)))) for n in (height, width)
-            ]
+            axes = [self.axis(Axis(tuple((i // b,) for i in range(n)))) for n in (height, width)]
         out = self.output(node, self.mask(height, width, [(x.mask, *axes)]))
         function = (2 if op.inverse else 0) + (op.order == "CRD")
         self.steps.append(Step("SHUFFLE", node.name, out, (x,), function=function, block=b))
@@ -962,5 +959,3 @@ def _dependent(graph: Graph, edited: str) -> set[str]:
         if any(name in found for name in node.inputs):
             found |= set(node.outputs)
     return found
-
-

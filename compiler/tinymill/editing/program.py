@@ -13,7 +13,7 @@ ALIGN = 16
 """Floats: blocks begin at multiples of a cache line."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Value:
     """A map [images, height, width, channels], or one for all images (``shared``).
 

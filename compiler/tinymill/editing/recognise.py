@@ -167,7 +167,9 @@ def written_out_norms(graph: Graph) -> Graph:
     ``GroupNorm``: instance normalisation as some exporters decompose it."""
     rewriter = _Rewriter(graph)
     for node in graph.nodes:
-        if not (isinstance(node.op, Binary) and node.op.function == "div" and node.op.clamp is None):
+        if not (
+            isinstance(node.op, Binary) and node.op.function == "div" and node.op.clamp is None
+        ):
             continue
         centred, deviation = node.inputs
         sub = _only_input(graph, centred, (Binary,))
@@ -230,7 +232,9 @@ def silu(graph: Graph) -> Graph:
     """x * sigmoid(x) becomes one function."""
     rewriter = _Rewriter(graph)
     for node in graph.nodes:
-        if not (isinstance(node.op, Binary) and node.op.function == "mul" and node.op.clamp is None):
+        if not (
+            isinstance(node.op, Binary) and node.op.function == "mul" and node.op.clamp is None
+        ):
             continue
         for x, gate in (node.inputs, node.inputs[::-1]):
             made = _only_input(graph, gate, (Unary,))
@@ -259,9 +263,7 @@ def modulations(graph: Graph) -> Graph:
 
 
 def _is(node: Node, function: str) -> bool:
-    return (
-        isinstance(node.op, Binary) and node.op.function == function and node.op.clamp is None
-    )
+    return isinstance(node.op, Binary) and node.op.function == function and node.op.clamp is None
 
 
 def _less_one(graph: Graph, value: str, reader: Node) -> str | None:
@@ -303,7 +305,9 @@ def fold_affine(graph: Graph) -> Graph:
             source = x
         else:
             before = builder.nodes[index]
-            scale, shift = (builder.constants[name].astype(np.float64) for name in before.inputs[1:])
+            scale, shift = (
+                builder.constants[name].astype(np.float64) for name in before.inputs[1:]
+            )
             factor, summand = scale * factor, shift * factor + summand
             op, source = before.op, before.inputs[0]
         names = [
@@ -394,7 +398,10 @@ def _attention(rewriter: _Rewriter, node: Node) -> None:
     weights = node.outputs[0]
     while reader is not None and isinstance(reader.op, Transpose):
         order = reader.op.order
-        if order[:-2] != tuple(range(len(order) - 2)) or order[-2:] != (len(order) - 1, len(order) - 2):
+        if order[:-2] != tuple(range(len(order) - 2)) or order[-2:] != (
+            len(order) - 1,
+            len(order) - 2,
+        ):
             return
         flipped = not flipped
         weights = reader.outputs[0]
@@ -451,9 +458,7 @@ def _attention(rewriter: _Rewriter, node: Node) -> None:
         value = follower.outputs[0]
 
 
-def _end_of_rows(
-    y: np.ndarray, rows: tuple[int, ...], queries: tuple[int, ...]
-) -> list[Op] | None:
+def _end_of_rows(y: np.ndarray, rows: tuple[int, ...], queries: tuple[int, ...]) -> list[Op] | None:
     """The ops that make labels ``y`` of the rows [N, T, C]; the rows get the queries' shape."""
     flat = np.arange(prod(rows), dtype=np.int32)
     shape = (*queries[:-1], rows[2])
@@ -482,7 +487,9 @@ def _rows_of_heads(
         found = _heads_in(graph, value, chain, view, shape) if kind.rank >= 2 else None
         producer = graph.producers.get(value)
         # the farthest value whose rows they are: what reads channels last
-        at_map = producer is None or not isinstance(producer.op, Reshape | Transpose | Slice | Split)
+        at_map = producer is None or not isinstance(
+            producer.op, Reshape | Transpose | Slice | Split
+        )
         if found is not None and at_map and not _is_scaled(graph, value):
             return (value, *found, factor)
         before, number = _scaled(graph, value)
