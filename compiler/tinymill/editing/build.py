@@ -19,7 +19,7 @@ TIMEOUT = 600.0
 TABLES = "model.c"
 FLAGS = ("-std=c11", "-O3", "-fPIC", "-shared", "-fno-math-errno", "-fno-trapping-math", "-Wall")
 FAST = (("-march=native", "-fopenmp"), ("-fopenmp",), ("-march=native",), ())
-"""Flags in the order in which they are tried: not every compiler has OpenMP or knows its machine."""
+"""Flags in the order in which they are tried: not every compiler has OpenMP."""
 
 
 def libraries(project: Path, *, cc: str | None = None) -> tuple[Path, Path]:

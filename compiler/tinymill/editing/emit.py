@@ -1,4 +1,4 @@
-"""Program -> files of a project: C tables by template, the runtime beside them, weights, manifest."""
+"""Program -> files of a project: C tables by template, the runtime, weights, manifest."""
 
 from __future__ import annotations
 
@@ -119,7 +119,9 @@ def manifest_of(program: Program, memory: Memory) -> dict[str, Any]:
 def facts_of(program: Program, memory: Memory) -> ProgramFacts:
     stores = list(memory.stores.items())
     number = {key: index for index, (key, _) in enumerate(stores)}
-    phases, parts, norms = [], [], []
+    phases: list[str] = []
+    parts: list[str] = []
+    norms: list[str] = []
     steps: list[list[tuple[str, str]]] = []
     for step in program.steps:
         steps.append(_step(step, len(phases)))

@@ -181,8 +181,8 @@ class SparseEngine:
         edit reaches, "fast" the edited pixels' surroundings at each resolution. ``statistics``
         "refresh" lets normalisations follow the edit; "cached" keeps those of the original.
         A layer is computed whole from ``break_even`` of its dense time on.
-        Raises ``InvalidInput``; the state then is the one from which the edit would have started, or
-        where an argument is wrong, as before.
+        Raises ``InvalidInput``; the state then is the one from which the edit would have started,
+        or where an argument is wrong, as before.
         """
         if mode not in MODES or statistics not in STATISTICS:
             raise InvalidInput(

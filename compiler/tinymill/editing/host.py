@@ -18,6 +18,7 @@ import numpy as np
 from .. import ops
 from ..errors import InvalidModel, UnsupportedOp
 from ..ir import DType, Graph, Node, Op, Port, TensorType
+from . import operations
 
 GRAPH, CONSTANTS = "host.json", "host.npz"
 
@@ -99,10 +100,8 @@ def _ops() -> dict[str, type[Op]]:
     """All ops by the name of their class."""
     for module in pkgutil.iter_modules(ops.__path__):
         importlib.import_module(f"{ops.__name__}.{module.name}")
-    from . import operations  # noqa: F401
-
     found: dict[str, type[Op]] = {}
-    waiting = list(Op.__subclasses__())
+    waiting: list[type[Op]] = [operations.Attend, operations.Modulate, *Op.__subclasses__()]
     while waiting:
         each = waiting.pop()
         found[each.__name__] = each

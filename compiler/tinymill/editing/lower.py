@@ -148,15 +148,10 @@ class _Lowering:
         types = dict(hosted.types)
         for name in self.host_values:
             types[name] = builder.types[name]
-        named = {
-            name: value
-            for name in self.dependent
-            if isinstance(value := self.found.get(name), Value)
-        }
         return Program(
             self.graph.name, self.images, self.graph, hosted.replace(types=types), start,
             self.values, self.masks, self.spreads, list(self.axes), self.norms, self.steps,
-            self.weights, self.host_values, named, outputs, self.pinned,
+            self.weights, self.host_values, outputs, self.pinned,
         )  # fmt: skip
 
     def unsupported(self, node: Node, problem: str) -> UnsupportedOp:
@@ -285,7 +280,8 @@ class _Lowering:
     def mask(self, height: int, width: int, sources: Sequence[tuple[int, int, int]]) -> int:
         """The mask of a value that reads ``sources``: masks with axes of rows and columns."""
         kept = []
-        for mask, rows, columns in dict.fromkeys(sources):
+        for mask, *axes in dict.fromkeys(sources):
+            rows, columns = axes
             size = self.masks[mask]
             if not any(s.target == mask for s in self.spreads) and mask != self.input_mask:
                 continue  # what never changes
@@ -406,10 +402,11 @@ class _Lowering:
             rest.append(self.extra.constant(total.astype(np.float32), stem=node.name))
         name = ""
         for other in rest:
-            count = self.extra.types[other].count
-            if self.extra.types[other].shape != (count // channels, channels):
-                other = self._host(Reshape((count // channels, channels)), [other], node)
-            name = other if not name else self._host(Binary("add"), [name, other], node)
+            flat = (self.extra.types[other].count // channels, channels)
+            row = other
+            if self.extra.types[other].shape != flat:
+                row = self._host(Reshape(flat), [other], node)
+            name = row if not name else self._host(Binary("add"), [name, row], node)
         shared = self.extra.types[name].count == channels
         step.bias_value = self._side(name, (1, 1, channels), shared)
 
@@ -496,13 +493,13 @@ class _Lowering:
             size = (kind.shape[1], kind.shape[2])
             if isinstance(op, ConvTranspose):
                 step = self._transposed(last, op, lazy, weights, size)
-            elif (
-                weights.shape[1:3] == (1, 1) and op.stride == (1, 1) and not any(op.pad)
-                and op.groups == 1 and lazy.upsample == 1
-            ):  # fmt: skip
-                step = self._product(last, lazy, weights.reshape(weights.shape[0], -1), size)
             else:
-                step = self._conv(last, op, lazy, weights, size)
+                assert isinstance(op, Conv2D)
+                plain = op.stride == (1, 1) and not any(op.pad) and op.groups == 1
+                if plain and weights.shape[1:3] == (1, 1) and lazy.upsample == 1:
+                    step = self._product(last, lazy, weights.reshape(len(weights), -1), size)
+                else:
+                    step = self._conv(last, op, lazy, weights, size)
         step.norm, step.in_activation = lazy.norm, lazy.activation
         step.alpha = lazy.leak
         assert step.output is not None
@@ -575,7 +572,7 @@ class _Lowering:
                 reads = [i + op.pad[a] - k * op.dilation[a] for k in range(kernel[a])]
                 found = [n // op.stride[a] for n in reads if n % op.stride[a] == 0]
                 places.append([n for n in found if 0 <= n < extent])
-            width = max(max(map(len, places)), 1)
+            width = max(1, *map(len, places))
             axes.append(self.axis(Axis(tuple((*p, *[-1] * (width - len(p))) for p in places))))
         mask = self.mask(*size, [(source.mask, axes[0], axes[1])])
         out = self.output(node, mask, (*size, weights.shape[0]))
@@ -587,11 +584,11 @@ class _Lowering:
                 if part.size == 0:  # no weight reaches these pixels: bias alone
                     part = np.zeros((weights.shape[0], 1, 1, weights.shape[3]), np.float32)
                     taps = [(taps[0][0], 0, 1), (taps[1][0], 0, 1)]
-                extent = tuple(-(-(size[a] - at) // op.stride[a]) for a, at in ((0, y), (1, x)))
+                down, across = (-(-(size[a] - at) // op.stride[a]) for a, at in ((0, y), (1, x)))
                 phases.append(
                     Phase(
                         (part.shape[1], part.shape[2]), (taps[0][1], taps[1][1]),
-                        (taps[0][2], taps[1][2]), (extent[0], extent[1]), (y, x),
+                        (taps[0][2], taps[1][2]), (down, across), (y, x),
                         self.stored(part),
                     )
                 )  # fmt: skip
@@ -861,7 +858,7 @@ class _Lowering:
     def _shuffle(self, node: Node, op: DepthToSpace) -> None:
         x = self.material(node.inputs[0], node)
         self._check_map(node, node.inputs[0], x)
-        height, width, channels = self.geometry(node.outputs[0], node)
+        height, width, _ = self.geometry(node.outputs[0], node)
         b = op.block
         if op.inverse:
             axes = [
@@ -870,7 +867,7 @@ class _Lowering:
             ]
         else:
             axes = [self.axis(Axis(tuple((i // b,) for i in range(n)))) for n in (height, width)]
-        out = self.output(node, self.mask(height, width, [(x.mask, *axes)]))
+        out = self.output(node, self.mask(height, width, [(x.mask, axes[0], axes[1])]))
         function = (2 if op.inverse else 0) + (op.order == "CRD")
         self.steps.append(Step("SHUFFLE", node.name, out, (x,), function=function, block=b))
 
@@ -896,17 +893,17 @@ class _Lowering:
         self._check_map(node, node.inputs[0], x)
         height, width, _ = self.geometry(node.outputs[0], node)
         axes = []
-        for a, (size, out) in enumerate(((x.height, height), (x.width, width))):
+        for a, (size, count) in enumerate(((x.height, height), (x.width, width))):
             places = []
-            for i in range(out):
+            for i in range(count):
                 reads = [i * op.stride[a] - op.pad[a] + k for k in range(op.window[a])]
                 places.append(tuple(n if 0 <= n < size else -1 for n in reads))
             axes.append(self.axis(Axis(tuple(places))))
         mean = isinstance(op, AveragePool)
-        out = self.output(node, self.mask(height, width, [(x.mask, *axes)]))
+        out = self.output(node, self.mask(height, width, [(x.mask, axes[0], axes[1])]))
         self.steps.append(
             Step("MEAN_POOL" if mean else "MAX_POOL", node.name, out, (x,), rows=axes[0],
-                 columns=axes[1], block=int(mean and op.count_padding))
+                 columns=axes[1], block=int(getattr(op, "count_padding", False)))
         )  # fmt: skip
 
     def _reduce(self, node: Node, op: Reduce) -> None:

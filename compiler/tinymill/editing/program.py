@@ -156,8 +156,6 @@ class Program:
     weights: list[np.ndarray]
     host_values: dict[str, Value]
     """Values of ``host`` that layers read."""
-    named: dict[str, Value]
-    """Values of ``graph`` that have a map of their own."""
     outputs: dict[str, Value]
     """The map of each output's value."""
     pinned: set[int] = field(default_factory=set)

@@ -187,10 +187,7 @@ def written_out_norms(graph: Graph) -> Graph:
             continue
         x = sub.inputs[0]
         shape = graph.type(x).shape
-        ops: list[tuple[Binary | Unary | Reduce, object]] = [
-            (sub.op, ("sub",)), (sum_.op, ("add",)),  # type: ignore[list-item]
-        ]  # fmt: skip
-        if any(op.function not in names for op, names in ops) or len(shape) != 4:  # type: ignore[operator]
+        if not (_is(sub, "sub") and _is(sum_, "add")) or len(shape) != 4:
             continue
         if any(
             r.op.function != "mean" or tuple(sorted(r.op.axes)) != (2, 3) or not r.op.keepdims  # type: ignore[attr-defined]
@@ -331,7 +328,8 @@ def _per_channel(graph: Graph, node: Node) -> tuple[str, np.ndarray, np.ndarray]
     if not isinstance(op, Binary) or op.clamp is not None or graph.type(node.outputs[0]).rank < 3:
         return None
     channels = graph.type(node.outputs[0]).shape[-1]
-    for x, other, turned in ((*node.inputs, False), (*node.inputs[::-1], True)):
+    first, second = node.inputs
+    for x, other, turned in ((first, second, False), (second, first, True)):
         constant = graph.constants.get(other)
         if constant is None or x in graph.constants or constant.size not in (1, channels):
             continue
@@ -422,7 +420,8 @@ def _attention(rewriter: _Rewriter, node: Node) -> None:
 
     roots = []
     for name, view in (
-        (scores.inputs[0], same), (scores.inputs[1], swapped), (values, swapped if flipped else same),
+        (scores.inputs[0], same), (scores.inputs[1], swapped),
+        (values, swapped if flipped else same),
     ):  # fmt: skip
         root = _rows_of_heads(graph, name, view)
         if root is None:
@@ -465,9 +464,9 @@ def _end_of_rows(y: np.ndarray, rows: tuple[int, ...], queries: tuple[int, ...])
     if y.shape[-1] == rows[2] and np.array_equal(y.ravel(), flat):
         return [Reshape(tuple(y.shape))]
     channels_first = flat.reshape(rows).transpose(0, 2, 1)
-    if y.size and np.array_equal(y.ravel(), channels_first.ravel()) and len(shape) == 4:
-        if y.shape == tuple(shape[a] for a in _TO_FIRST):
-            return [Reshape(shape), Transpose(_TO_FIRST)]
+    turned = len(shape) == 4 and y.shape == tuple(shape[a] for a in _TO_FIRST)
+    if turned and np.array_equal(y.ravel(), channels_first.ravel()):
+        return [Reshape(shape), Transpose(_TO_FIRST)]
     return None
 
 

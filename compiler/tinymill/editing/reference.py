@@ -34,7 +34,7 @@ def edited_run(
 
 def reach(graph: Graph, original: Values, edited: str, mask: np.ndarray) -> Values:
     """Where values differ from the original's if every edited pixel became not a number."""
-    spoiled = np.where(mask[..., None], np.float32(np.nan), original[edited])
+    spoiled: np.ndarray = np.where(mask[..., None], np.float32(np.nan), original[edited])
     values: Values = {edited: spoiled}
     for node in graph.nodes:
         if not any(name in values for name in node.inputs):
@@ -46,7 +46,7 @@ def reach(graph: Graph, original: Values, edited: str, mask: np.ndarray) -> Valu
         if isinstance(node.op, Attend):
             shape = original[node.outputs[0]].shape
             queries = values.get(node.inputs[0], original[node.inputs[0]])
-            hit = np.isnan(queries).any(axis=-1).reshape(shape[:-1])
+            hit = np.asarray(np.isnan(queries).any(axis=-1)).reshape(shape[:-1])
             values[node.outputs[0]] = np.where(
                 hit[..., None], np.float32(np.nan), original[node.outputs[0]]
             )
@@ -54,7 +54,7 @@ def reach(graph: Graph, original: Values, edited: str, mask: np.ndarray) -> Valu
         with np.errstate(all="ignore"):
             results = _reference(graph, node, {**original, **values})
         values.update(zip(node.outputs, results, strict=True))
-    return {name: np.isnan(array).any(axis=-1) for name, array in values.items()}
+    return {name: np.asarray(np.isnan(array).any(axis=-1)) for name, array in values.items()}
 
 
 def _run(
@@ -64,7 +64,9 @@ def _run(
     found = dict(values)
     for node in graph.nodes:
         if original is not None and isinstance(node.op, GroupNorm):
-            results = (_frozen(node.op, node, found, original[node.inputs[0]]),)
+            results: tuple[np.ndarray, ...] = (
+                _frozen(node.op, node, found, original[node.inputs[0]]),
+            )
         else:
             results = _reference(graph, node, found)
         if original is not None and isinstance(node.op, Attend):
