@@ -106,7 +106,7 @@ COMMANDS = {
     "quantize": "quantize {model} -c right.npy -o new.onnx",
     "flash": "flash {model} --board nucleo-f446re --dry-run",
     "export": "export {model} -o new/out --format cmake",
-    "edit": "edit compile {model} -o new/out",
+    "edit compile": "edit compile {model} -o new/out",
 }
 MODELS = ("absent.onnx", "folder", "notes.txt", "cut.onnx", "cut.tflite", "empty.onnx", "odd.onnx",
           "open.onnx", "good.onnx/below", "''")  # fmt: skip
@@ -283,7 +283,7 @@ def test_wrong_invocation(
 @pytest.mark.parametrize("command", [*(name for name in COMMANDS if name != "flash"), "boards"])
 def test_help_and_json_are_offered(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
-        main([command, "--help"])
+        main([*command.split(), "--help"])
     told = capsys.readouterr()
     assert end.value.code == 0 and not told.err
     assert "--json" in told.out and "Usage:" in told.out

@@ -17,18 +17,22 @@ from .operations import Attend
 Values = dict[str, np.ndarray]
 
 
+def original_run(graph: Graph, inputs: Mapping[str, np.ndarray]) -> Values:
+    """All values of ``graph``, which is that of ``passes.prepared``, in our layout."""
+    return _run(graph, {**graph.constants, **inputs})
+
+
 def edited_run(
-    graph: Graph, inputs: Mapping[str, np.ndarray], edited: str, x: np.ndarray, mask: np.ndarray
+    graph: Graph, original: Values, edited: str, x: np.ndarray, mask: np.ndarray
 ) -> tuple[Values, Values]:
     """All values of the edited run, and where an edit reaches them ([images, height, width]).
 
-    ``graph`` is that of ``passes.prepared``; ``inputs`` are the original's, ``x`` the value
-    ``edited`` as it becomes where ``mask`` [images, height, width] is true. All in our layout.
+    ``original`` are the values of ``original_run``, ``x`` the value ``edited`` as it becomes
+    where ``mask`` [images, height, width] is true. All in our layout.
     """
-    original = _run(graph, {**graph.constants, **inputs})
     reached = reach(graph, original, edited, mask)
-    new = np.where(mask[..., None], x, inputs[edited])
-    values = _run(graph, {**graph.constants, **inputs, edited: new}, original, reached)
+    new = np.where(mask[..., None], x, original[edited])
+    values = _run(graph, {**original, edited: new}, original, reached)
     return values, reached
 
 

@@ -12,7 +12,7 @@ COMMANDS = ("compile", "run")
 
 app = typer.Typer(
     help="Recompute only what an edit of a picture touches: generators and U-Nets (ONNX, float32).",
-    no_args_is_help=True,
+    no_args_is_help=False,
     rich_markup_mode=None,
 )
 
