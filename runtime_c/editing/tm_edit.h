@@ -3,12 +3,18 @@
 
    Maps are float32, NHWC, images one after the other. All functions use OpenMP inside where the
    compiler has it. Nothing is allocated by the caller for them; outputs never overlap inputs, but
-   a residual may be the output. */
+   a residual may be the output. Tiles of one call do not overlap each other. */
 #ifndef TM_EDIT_H
 #define TM_EDIT_H
 
 #include <stddef.h>
 #include <stdint.h>
+
+/* Each thread that calls keeps the memory that the largest of its calls needed; this frees it. */
+void tm_edit_release(void);
+/* How many calls, of any thread, there was no memory for since this was last asked; they did
+   nothing. */
+int32_t tm_edit_failures(void);
 
 /* Index in the batch; top left output pixel of a tile, which may be cut by the map's edge. */
 typedef struct {

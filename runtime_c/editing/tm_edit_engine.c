@@ -944,25 +944,28 @@ static int compare(tm_edit_context *x, const tm_edit_source *source, const uint8
   int32_t rows = p->images * v->height, finite = 1;
 #pragma omp parallel for schedule(static) reduction(& : finite)
   for (int32_t r = 0; r < rows; ++r) {
+    enum { SOME = 16 }; /* pixels at a time, which stay in the cache in either layout */
     uint8_t *row = pixels + (int64_t)r * v->width;
-    int all = 1;
-    for (int32_t c = 0; c < v->width; ++c) {
-      row[c] = given == NULL ? 0 : given[(int64_t)r * v->width + c] != 0;
-    }
-    for (int32_t k = 0; k < v->channels; ++k) {
-      const float *in = source_at(source, r / v->height, r % v->height, 0) + k * source->channel;
-      const float *old = map + (int64_t)r * v->width * v->stride + k;
-      for (int32_t c = 0; c < v->width; ++c) {
-        float value = in[c * source->pixel], change = value - old[(int64_t)c * v->stride];
-        if (given == NULL) {
-          all &= isfinite(value) != 0;
-          row[c] |= fabsf(change) > threshold;
-        } else {
-          all &= row[c] == 0 || isfinite(value) != 0;
+    const float *old = map + (int64_t)r * v->width * v->stride;
+    for (int32_t first = 0; first < v->width; first += SOME) {
+      int32_t last = first + SOME < v->width ? first + SOME : v->width, any = 0;
+      for (int32_t c = first; c < last; ++c) {
+        row[c] = given == NULL ? 0 : given[(int64_t)r * v->width + c] != 0;
+        any |= row[c];
+      }
+      for (int32_t k = 0; (given == NULL || any) && k < v->channels; ++k) {
+        const float *in = source_at(source, r / v->height, r % v->height, 0) + k * source->channel;
+        for (int32_t c = first; c < last; ++c) {
+          float value = in[c * source->pixel];
+          if (given == NULL) {
+            finite &= isfinite(value) != 0;
+            row[c] |= fabsf(value - old[(int64_t)c * v->stride + k]) > threshold;
+          } else {
+            finite &= row[c] == 0 || isfinite(value) != 0;
+          }
         }
       }
     }
-    finite &= all;
   }
   return finite;
 }
@@ -991,10 +994,14 @@ int32_t tm_edit_precompute(tm_edit_context *x, const tm_edit_source *source) {
   x->ready = 0;
   x->levels_count = x->entries_count = x->chunks_used = 0;
   take_input(x, source, 1);
+  tm_edit_failures(); /* of other contexts */
   for (int32_t i = 0; i < p->steps_count; ++i) {
     if (!run_step(x, &p->steps[i], NULL, NULL)) {
       return TM_EDIT_NO_MEMORY;
     }
+  }
+  if (tm_edit_failures() != 0) {
+    return TM_EDIT_NO_MEMORY;
   }
   x->ready = 1;
   return TM_EDIT_OK;
@@ -1040,7 +1047,7 @@ int32_t tm_edit_run(tm_edit_context *x, const tm_edit_source *source, const uint
     }
     done = run_step(x, s, options, report);
   }
-  if (!done) {
+  if (!done || tm_edit_failures() != 0) {
     tm_edit_undo(x);
     return TM_EDIT_NO_MEMORY;
   }

@@ -19,8 +19,10 @@ from .program import Axis, Program, Step, Value
 
 FORMAT = "tinymill-editing 1"
 MANIFEST, WEIGHTS = "editing.json", "weights.bin"
-RUNTIME = ("tm_edit_engine", "tm_edit_pixels", "tm_edit_plain")
-"""C files of runtime_c/editing that a project is built from."""
+ENGINE = ("tm_edit_engine", "tm_edit_pixels")
+KERNELS = ("tm_edit_plain",)
+"""C files of runtime_c/editing that a project is built from: the engine, and what tm_edit.h
+declares."""
 
 _COLUMNS = 16
 
@@ -59,7 +61,7 @@ def project_files(program: Program, memory: Memory) -> dict[str, bytes]:
     runtime = share("runtime_c") / "editing"
     for path in sorted(runtime.glob("*.h")):
         files[path.name] = path.read_bytes()
-    for name in RUNTIME:
+    for name in (*ENGINE, *KERNELS):
         files[f"{name}.c"] = (runtime / f"{name}.c").read_bytes()
     blocks = program.weights or [np.zeros(1, np.float32)]
     files[WEIGHTS] = np.concatenate(blocks).astype("<f4").tobytes()

@@ -172,6 +172,7 @@ class SparseEngine:
         threshold: float = 0.0,
         dilation: int = 0,
         break_even: float = 1.0,
+        copy: bool = True,
         **inputs: Any,
     ) -> Any:
         """The output for the edited input ``x``.
@@ -180,7 +181,8 @@ class SparseEngine:
         what differs by more than ``threshold``. ``mode`` "exact" recomputes every value that the
         edit reaches, "fast" the edited pixels' surroundings at each resolution. ``statistics``
         "refresh" lets normalisations follow the edit; "cached" keeps those of the original.
-        A layer is computed whole from ``break_even`` of its dense time on.
+        A layer is computed whole from ``break_even`` of its dense time on. Without ``copy`` the
+        answer is the engine's own memory, which the next call changes.
         Raises ``InvalidInput``; the state then is the one from which the edit would have started,
         or where an argument is wrong, as before.
         """
@@ -223,7 +225,7 @@ class SparseEngine:
                 'deviations, cached ones are in use; statistics="refresh" follows the edit',
                 stacklevel=2,
             )
-        return self.output()
+        return self.output(copy=copy)
 
     def commit(self) -> None:
         """Makes the last edit the state from which the next starts."""
@@ -244,15 +246,18 @@ class SparseEngine:
             self._commits -= 1
         return self.output()
 
-    def output(self) -> Any:
-        """The output of the state as it is, in the model's layout."""
+    def output(self, *, copy: bool = True) -> Any:
+        """The output of the state as it is, in the model's layout; channels lie side by side in
+        memory. ``copy`` as in a call."""
         if not self._ready:
             raise InvalidInput("no activations yet", hint="call precompute first")
         found = {}
         for end in self.manifest["outputs"]:
             ours = self._map(end["map"], tuple(end["ours"]))
-            # a copy: the map changes with the next call
-            found[end["name"]] = np.array(_port_of(end).to_source(ours), order="C")
+            order = end["order"]
+            named = ours.reshape([end["shape"][axis] for axis in order])
+            answer = named.transpose(np.argsort(order))
+            found[end["name"]] = answer.copy(order="K") if copy else answer
         return found if len(found) > 1 else next(iter(found.values()))
 
     def dense(self, x: Any) -> Any:
