@@ -205,6 +205,30 @@ def test_edits_follow_each_other_and_are_taken_back(small):
         engine.undo()
 
 
+@pytest.mark.parametrize("model", ["unet", "spade", "mixed"])
+def test_edits_of_everything_are_computed_whole_and_taken_back(small, model):
+    case = small[model]
+    engine = case.engine
+    full = np.ones(engine.mask_shape, bool)
+    states = [case.original]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for turn in range(3):  # whole, by tiles, whole: each on top of the one before
+            x = case.noise()
+            states.append(engine(x, full, break_even=1e9 if turn == 1 else 1.0))
+            assert (engine.last.dense_layers == engine.last.layers) is (turn != 1)
+            if turn == 0:
+                want, _ = case.wanted(x, full)
+                assert np.abs(states[-1] - want).max() <= TOLERANCE * np.abs(want).max()
+                assert engine.last.log_bytes >= engine.cache_bytes // 2
+            engine.commit()
+        for state in states[-2::-1]:
+            assert np.array_equal(engine.undo(), state)
+        again = engine(case.noise(), full)
+        assert not np.array_equal(again, case.original)
+    assert np.array_equal(engine.precompute(case.x, **case.others), case.original)
+
+
 def test_refreshed_statistics_are_those_of_the_edited_image(tmp_path):
     """One layer behind the norm: all of it recomputed must be the plain dense run."""
     net = Net(5)
@@ -307,11 +331,11 @@ def test_arrays_of_other_strides_and_tensors_are_read_where_they_lie(small):
     torch = pytest.importorskip("torch")
     tensor = torch.from_numpy(x).contiguous(memory_format=torch.channels_last)
     assert np.array_equal(case.engine(tensor), want)
-    # an answer without a copy is the engine's memory
+    # an answer without a copy is the engine's memory, which stays as long as the answer
     answer = case.engine(tensor, copy=False)
-    assert np.array_equal(answer, want)
+    assert np.array_equal(answer, want) and not answer.flags.owndata
+    assert not answer.flags.writeable
     case.engine.undo()
-    assert np.array_equal(answer, case.original)
 
 
 def test_what_has_no_sparse_form_is_named(tmp_path):

@@ -36,10 +36,12 @@ typedef struct {
   float *saved;
 } entry;
 
+/* What there was before an edit; `kept`: the maps themselves, where the edit computed all. */
 typedef struct {
   int32_t entries, chunks;
   size_t used; /* of the last of these chunks */
   char *norms;
+  float *kept;
 } level;
 
 struct tm_edit_context {
@@ -50,6 +52,7 @@ struct tm_edit_context {
   float *scale, *shift;
   double *sum, *square;
   mask *masks;
+  uint8_t *written;  /* of each store: whether a layer writes it */
   int32_t *entry_of; /* of each value in this run; -1: none */
   chunk *chunks;
   int32_t chunks_count, chunks_used, chunks_capacity;
@@ -57,6 +60,9 @@ struct tm_edit_context {
   int32_t entries_count, entries_capacity;
   level *levels;
   int32_t levels_count, levels_capacity;
+  float **spares; /* blocks as large as `kept` that are free */
+  int32_t spares_count, spares_capacity;
+  const float *before; /* in a run that computes all: the maps as they were */
   int32_t ready;
 };
 
@@ -456,7 +462,7 @@ static int begin_level(tm_edit_context *x) {
     return 0;
   }
   level l = {x->entries_count, x->chunks_used,
-             x->chunks_used > 0 ? x->chunks[x->chunks_used - 1].used : 0, NULL};
+             x->chunks_used > 0 ? x->chunks[x->chunks_used - 1].used : 0, NULL, NULL};
   l.norms = log_room(x, norm_bytes(x));
   if (l.norms == NULL) {
     return 0;
@@ -476,6 +482,10 @@ int32_t tm_edit_undo(tm_edit_context *x) {
     tm_edit_shape shape = shape_of(x, e->value);
     tm_edit_restore_tiles(&shape, tm_edit_map(x, e->value), value_of(x, e->value)->stride, e->saved,
                           e->tiles, e->count, e->size, e->size);
+  }
+  if (l.kept != NULL) {
+    x->spares[x->spares_count++] = x->kept; /* there is room: see whole_run */
+    x->kept = l.kept;
   }
   copy_norms(x, NULL, l.norms);
   x->chunks_used = l.chunks;
@@ -532,7 +542,7 @@ static int sum_part(tm_edit_context *x, const tm_edit_norm *norm, const tm_edit_
   int32_t images = x->program->images;
   int64_t base = norm->place * images;
   const entry *e = NULL;
-  int whole = dense || is_scratch(x, part->value);
+  int whole = dense || x->before != NULL || is_scratch(x, part->value);
   if (!whole) {
     if (x->entry_of[part->value] < 0) {
       return 1;
@@ -715,17 +725,23 @@ static int64_t covered(const tm_edit_value *v, const list *l) {
   return total;
 }
 
-/* The list of the tile size that takes least time; `whole` where the dense layer takes less. */
-static const list *cheapest(tm_edit_context *x, const tm_edit_step *s,
-                            const tm_edit_options *options, int *whole) {
-  static const int32_t sides[] = {4, 6, 8, 16};
-  const tm_edit_value *v = value_of(x, s->output);
-  double best = -1.0, dense = 0.0;
-  const list *chosen = NULL;
+static double dense_cost(tm_edit_context *x, const tm_edit_step *s) {
+  double cost = 0.0;
   for (int32_t k = 0; k < s->phases; ++k) {
     tm_edit_conv c = conv_of(x, s, s->first_phase + k);
-    dense += tm_edit_conv_dense_cost(&c) * x->program->images;
+    cost += tm_edit_conv_dense_cost(&c) * x->program->images;
   }
+  return cost;
+}
+
+/* The list of the tile size that takes least time, and that time; `whole` where the dense layer
+ * takes less. */
+static const list *cheapest(tm_edit_context *x, const tm_edit_step *s,
+                            const tm_edit_options *options, int *whole, double *cost_of) {
+  static const int32_t sides[] = {4, 6, 8, 16};
+  const tm_edit_value *v = value_of(x, s->output);
+  double best = -1.0;
+  const list *chosen = NULL;
   for (int32_t i = 0; i < 4; ++i) {
     /* tiles of a transposed convolution are whole steps; the first size serves where none fits */
     int32_t size = sides[i];
@@ -749,15 +765,23 @@ static const list *cheapest(tm_edit_context *x, const tm_edit_step *s,
       chosen = l;
     }
   }
-  *whole = best > dense * (double)options->break_even;
+  *whole = best > dense_cost(x, s) * (double)options->break_even;
+  *cost_of = best;
   return chosen;
+}
+
+/* Whether a layer is computed whole without a look at what is active. */
+static int computes_all(const tm_edit_context *x, int32_t output, const tm_edit_options *options) {
+  return options == NULL || x->before != NULL || is_scratch(x, output);
 }
 
 static int run_conv(tm_edit_context *x, const tm_edit_step *s, const tm_edit_options *options,
                     tm_edit_report *report) {
   const tm_edit_value *out = value_of(x, s->output);
-  int full = options == NULL || is_scratch(x, s->output), whole = full;
-  const list *l = full ? list_of(x, out->mask, FULL_TILE, 1) : cheapest(x, s, options, &whole);
+  int full = computes_all(x, s->output, options), whole = full;
+  double cost = 0.0;
+  const list *l =
+      full ? list_of(x, out->mask, FULL_TILE, 1) : cheapest(x, s, options, &whole, &cost);
   if (l != NULL && whole && !full) {
     l = list_of(x, out->mask, FULL_TILE, 1);
   }
@@ -804,14 +828,15 @@ static int run_conv(tm_edit_context *x, const tm_edit_step *s, const tm_edit_opt
 }
 
 /* Layers on single rows: of active pixels, or of all. */
-static int run_rows(tm_edit_context *x, const tm_edit_step *s, int full, tm_edit_report *report) {
+static int run_rows(tm_edit_context *x, const tm_edit_step *s, int full, int saves,
+                    tm_edit_report *report) {
   const tm_edit_value *out = value_of(x, s->output);
   int32_t count = x->program->images * out->height * out->width;
   const int32_t *rows = NULL;
   int64_t macs = s->macs;
   if (!full) {
     const list *l = list_of(x, out->mask, ROWS, 0);
-    if (l == NULL || !save(x, s->output, l)) {
+    if (l == NULL || (saves && !save(x, s->output, l))) {
       return 0;
     }
     rows = l->rows;
@@ -903,9 +928,20 @@ static int run_pixels(tm_edit_context *x, const tm_edit_step *s, int full) {
   return 1;
 }
 
+/* Takes a value's map over from before a run that computes all. */
+static void carry(tm_edit_context *x, int32_t value) {
+  const tm_edit_value *v = value_of(x, value);
+  float *to = tm_edit_map(x, value);
+  const float *from = x->before + (to - x->kept);
+  int64_t count = (int64_t)x->program->images * v->height * v->width;
+  for (int64_t i = 0; i < count; ++i) {
+    memcpy(to + i * v->stride, from + i * v->stride, (size_t)v->channels * sizeof *to);
+  }
+}
+
 static int run_step(tm_edit_context *x, const tm_edit_step *s, const tm_edit_options *options,
                     tm_edit_report *report) {
-  int full = options == NULL || is_scratch(x, s->output);
+  int full = computes_all(x, s->output, options);
   if (s->kind == TM_EDIT_STEP_NORM) {
     return run_norm(x, s, options, report, options == NULL);
   }
@@ -913,15 +949,23 @@ static int run_step(tm_edit_context *x, const tm_edit_step *s, const tm_edit_opt
     const tm_edit_value *out = value_of(x, s->output);
     report->dense_macs += (double)x->program->images * out->height * out->width * (double)s->macs;
   }
-  if (!full && x->masks[value_of(x, s->output)->mask].active == 0) {
+  if (options != NULL && !is_scratch(x, s->output) &&
+      x->masks[value_of(x, s->output)->mask].active == 0) {
+    if (x->before != NULL) {
+      carry(x, s->output);
+    }
     return 1;
+  }
+  if (s->kind == TM_EDIT_STEP_ATTENTION && x->before != NULL) {
+    carry(x, s->output); /* queries that the edit does not reach keep what they gave */
   }
   switch (s->kind) {
     case TM_EDIT_STEP_CONV:
       return run_conv(x, s, options, report);
     case TM_EDIT_STEP_LINEAR:
+      return run_rows(x, s, full, 1, report);
     case TM_EDIT_STEP_ATTENTION:
-      return run_rows(x, s, full, report);
+      return run_rows(x, s, options == NULL, x->before == NULL, report);
     default:
       return run_pixels(x, s, full);
   }
@@ -989,9 +1033,64 @@ static void take_input(tm_edit_context *x, const tm_edit_source *source, int all
   }
 }
 
+/* Whether tiles would take about as long as all layers computed whole. */
+static int worth_all(tm_edit_context *x, const tm_edit_options *options, int *failed) {
+  static const double MARGIN = 0.85; /* a run that computes all saves no tiles */
+  const tm_edit_program *p = x->program;
+  double tiles = 0.0, dense = 0.0;
+  for (int32_t i = 0; i < p->steps_count; ++i) {
+    const tm_edit_step *s = &p->steps[i];
+    if (s->kind != TM_EDIT_STEP_CONV) {
+      continue;
+    }
+    int whole = 0;
+    double best = 0.0, all = dense_cost(x, s);
+    if (is_scratch(x, s->output)) {
+      best = all;
+    } else if (x->masks[value_of(x, s->output)->mask].active != 0 &&
+               cheapest(x, s, options, &whole, &best) == NULL) {
+      *failed = 1;
+      return 0;
+    }
+    tiles += best < all ? best : all;
+    dense += all;
+  }
+  return dense > 0.0 && tiles > MARGIN * dense * (double)options->break_even;
+}
+
+/* Turns to another block of maps, with what no layer writes; 0 where there is no memory. */
+static int whole_run(tm_edit_context *x) {
+  const tm_edit_program *p = x->program;
+  int32_t most = x->spares_count + x->levels_count; /* all that undoing can set free */
+  while (x->spares_capacity <= most) {
+    if (!grow((void **)&x->spares, &x->spares_capacity, x->spares_capacity, sizeof *x->spares)) {
+      return 0;
+    }
+  }
+  float *fresh =
+      x->spares_count > 0 ? x->spares[--x->spares_count] : make((size_t)p->kept * sizeof(float));
+  if (fresh == NULL) {
+    return 0;
+  }
+  for (int32_t i = 0; i < p->stores_count; ++i) {
+    const tm_edit_store *store = &p->stores[i];
+    if (store->kind == TM_EDIT_KEPT && (!x->written[i] || i == p->values[p->input].store)) {
+      memcpy(fresh + store->place, x->kept + store->place, (size_t)store->floats * sizeof(float));
+    }
+  }
+  x->levels[x->levels_count - 1].kept = x->kept;
+  x->before = x->kept;
+  x->kept = fresh;
+  return 1;
+}
+
 int32_t tm_edit_precompute(tm_edit_context *x, const tm_edit_source *source) {
   const tm_edit_program *p = x->program;
   x->ready = 0;
+  for (int32_t i = 0; i < x->levels_count; ++i) {
+    free(x->levels[i].kept);
+  }
+  x->before = NULL;
   x->levels_count = x->entries_count = x->chunks_used = 0;
   take_input(x, source, 1);
   tm_edit_failures(); /* of other contexts */
@@ -1033,8 +1132,14 @@ int32_t tm_edit_run(tm_edit_context *x, const tm_edit_source *source, const uint
     return TM_EDIT_NO_MEMORY;
   }
   spread_all(x, options);
-  const list *rows = list_of(x, v->mask, ROWS, 0);
-  int done = rows != NULL && (rows->count == 0 || save(x, p->input, rows));
+  int failed = 0;
+  x->before = NULL;
+  int all = origin->active > 0 && worth_all(x, options, &failed);
+  int done = !failed && (!all || whole_run(x));
+  if (done && !all && origin->active > 0) {
+    const list *rows = list_of(x, v->mask, ROWS, 0);
+    done = rows != NULL && save(x, p->input, rows);
+  }
   if (done && origin->active > 0) {
     take_input(x, source, 0);
   }
@@ -1048,11 +1153,16 @@ int32_t tm_edit_run(tm_edit_context *x, const tm_edit_source *source, const uint
     done = run_step(x, s, options, report);
   }
   if (!done || tm_edit_failures() != 0) {
+    x->before = NULL;
     tm_edit_undo(x);
     return TM_EDIT_NO_MEMORY;
   }
+  x->before = NULL;
   for (int32_t i = 0; i < x->chunks_used; ++i) {
     report->log_bytes += (int64_t)x->chunks[i].used;
+  }
+  for (int32_t i = 0; i < x->levels_count; ++i) {
+    report->log_bytes += x->levels[i].kept == NULL ? 0 : p->kept * (int64_t)sizeof(float);
   }
   return TM_EDIT_OK;
 }
@@ -1094,11 +1204,17 @@ tm_edit_context *tm_edit_open(const tm_edit_program *p, const float *weights) {
   x->square = make(channels * sizeof(double));
   x->entry_of = malloc(((size_t)p->values_count + 1) * sizeof *x->entry_of);
   x->packed_at = calloc((size_t)p->phases_count + 1, sizeof *x->packed_at);
+  x->written = calloc((size_t)p->stores_count + 1, 1);
   if (!open_masks(x) || x->kept == NULL || x->scratch == NULL || x->scale == NULL ||
       x->shift == NULL || x->sum == NULL || x->square == NULL || x->entry_of == NULL ||
-      x->packed_at == NULL) {
+      x->packed_at == NULL || x->written == NULL) {
     tm_edit_close(x);
     return NULL;
+  }
+  for (int32_t i = 0; i < p->steps_count; ++i) {
+    if (p->steps[i].output >= 0) {
+      x->written[p->values[p->steps[i].output].store] = 1;
+    }
   }
   memset(x->sum, 0, channels * sizeof(double));
   memset(x->square, 0, channels * sizeof(double));
@@ -1134,8 +1250,15 @@ void tm_edit_close(tm_edit_context *x) {
   for (int32_t i = 0; i < x->chunks_count; ++i) {
     free(x->chunks[i].data);
   }
-  void *blocks[] = {x->masks,  x->kept,     x->scratch,   x->packed, x->scale,   x->shift, x->sum,
-                    x->square, x->entry_of, x->packed_at, x->chunks, x->entries, x->levels};
+  for (int32_t i = 0; i < x->levels_count; ++i) {
+    free(x->levels[i].kept);
+  }
+  for (int32_t i = 0; i < x->spares_count; ++i) {
+    free(x->spares[i]);
+  }
+  void *blocks[] = {x->written,  x->spares,    x->masks,  x->kept,    x->scratch,
+                    x->packed,   x->scale,     x->shift,  x->sum,     x->square,
+                    x->entry_of, x->packed_at, x->chunks, x->entries, x->levels};
   for (size_t i = 0; i < sizeof blocks / sizeof *blocks; ++i) {
     free(blocks[i]);
   }

@@ -91,7 +91,14 @@ def manifest_of(program: Program, memory: Memory) -> dict[str, Any]:
     outputs = []
     for port in graph.outputs:
         made = program.outputs[port.value]
-        outputs.append({**end(port), "map": made.index, "ours": list(graph.type(port.value).shape)})
+        outputs.append(
+            {
+                **end(port),
+                "map": made.index,
+                "channels": made.channels,
+                "ours": list(graph.type(port.value).shape),
+            }
+        )
     return {
         "format": FORMAT,
         "model": program.name,

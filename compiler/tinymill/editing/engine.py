@@ -253,7 +253,7 @@ class SparseEngine:
             raise InvalidInput("no activations yet", hint="call precompute first")
         found = {}
         for end in self.manifest["outputs"]:
-            ours = self._map(end["map"], tuple(end["ours"]))
+            ours = self._map(end["map"], end["channels"], tuple(end["ours"]))
             order = end["order"]
             named = ours.reshape([end["shape"][axis] for axis in order])
             answer = named.transpose(np.argsort(order))
@@ -288,20 +288,12 @@ class SparseEngine:
         return {end["map"]: (end["ours"][1], end["ours"][2])
                 for end in (self._edited, *self.manifest["outputs"])}  # fmt: skip
 
-    def _map(self, value: int, shape: tuple[int, ...]) -> np.ndarray:
-        """A map that lies without gaps, as an array on its memory."""
+    def _map(self, value: int, channels: int, shape: tuple[int, ...]) -> np.ndarray:
+        """A map as an array on its memory."""
         data = self._library.tm_edit_map(self._context, value)
         stride = self._library.tm_edit_stride(self._context, value)
-        channels = shape[-1] if len(shape) > 1 else 1
-        count = int(np.prod(shape)) // channels
-        floats = ctypes.cast(data, ctypes.POINTER(ctypes.c_float))
-        if stride == channels:
-            return np.ctypeslib.as_array(floats, (count * channels,)).reshape(shape)
-        span = (count - 1) * stride + channels
-        flat = np.ctypeslib.as_array(floats, (span,))
-        item = flat.itemsize
-        rows = np.lib.stride_tricks.as_strided(flat, (count, channels), (stride * item, item))
-        return np.ascontiguousarray(rows).reshape(shape)
+        rows = np.asarray(_Memory(self, data, int(np.prod(shape)) // channels, channels, stride))
+        return rows.reshape(shape)  # a copy where other channels lie between
 
     def _input(self, x: Any) -> np.ndarray:
         array = as_array(x, self._edited["name"])
@@ -405,6 +397,19 @@ class SparseEngine:
             report.active, int(report.macs), int(report.dense_macs), seconds * 1e3, report.layers,
             report.dense_layers, report.log_bytes, report.drift, at,
         )  # fmt: skip
+
+
+class _Memory:
+    """Rows of floats of an engine, which lives as long as arrays on them."""
+
+    def __init__(
+        self, engine: SparseEngine, data: int, count: int, channels: int, stride: int
+    ) -> None:
+        self._engine = engine
+        self.__array_interface__ = {
+            "version": 3, "data": (data, True), "shape": (count, channels),
+            "typestr": "=f4", "strides": (4 * stride, 4),
+        }  # fmt: skip
 
 
 def as_any(x: Any) -> np.ndarray:
