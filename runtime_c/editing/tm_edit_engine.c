@@ -941,10 +941,10 @@ static void carry(tm_edit_context *x, int32_t value) {
 
 static int run_step(tm_edit_context *x, const tm_edit_step *s, const tm_edit_options *options,
                     tm_edit_report *report) {
-  int full = computes_all(x, s->output, options);
-  if (s->kind == TM_EDIT_STEP_NORM) {
+  if (s->kind == TM_EDIT_STEP_NORM) { /* it has no output */
     return run_norm(x, s, options, report, options == NULL);
   }
+  int full = computes_all(x, s->output, options);
   if (report != NULL) {
     const tm_edit_value *out = value_of(x, s->output);
     report->dense_macs += (double)x->program->images * out->height * out->width * (double)s->macs;

@@ -127,7 +127,7 @@ typedef struct {
 typedef struct {
   int32_t fast;     /* masks scaled from the input's, not propagated */
   int32_t refresh;  /* statistics of normalisations follow the edit */
-  int32_t dilation; /* pixels by which the input's mask grows; in fast mode that of every size */
+  int32_t dilation; /* pixels by which the input's mask grows */
   float threshold;  /* a pixel whose values differ by no more is not edited */
   float break_even; /* share of a layer's dense time from which on it is computed whole */
 } tm_edit_options;

@@ -81,7 +81,8 @@ class SparseEngine:
     original again, unless ``commit`` made the edit the state to start from. ``undo`` goes back
     one step: to before the last edit, then to before the last commit.
 
-    Arrays are float32 in the model's own layout; whatever has ``__dlpack__`` (torch tensors) is
+    One call at a time: an engine is not for several threads at once. Arrays are float32 in the
+    model's own layout; whatever has ``__dlpack__`` (torch tensors) is
     read where it lies. Inputs beside the edited one (timestep, context) are given by name to
     ``precompute`` and stay.
     """
@@ -107,10 +108,9 @@ class SparseEngine:
         self._library = _open_library(runtime)
         self._tables = _load(tables)
         self._tables.tm_edit_model.restype = _POINTER
-        if threads is not None:
-            if not 1 <= threads <= 256:
-                raise InvalidInput(f"{threads} threads", hint="1 to 256 are possible")
-            self._library.tm_edit_threads(threads)
+        if threads is not None and not 1 <= threads <= 256:
+            raise InvalidInput(f"{threads} threads", hint="1 to 256 are possible")
+        self._threads = threads
         self._context = self._library.tm_edit_open(
             self._tables.tm_edit_model(), self._weights.ctypes.data
         )
@@ -156,6 +156,7 @@ class SparseEngine:
         self.last = None
         self._fill_host(given)
         source = self._source(array)
+        self._set_threads()
         status = self._library.tm_edit_precompute(self._context, ctypes.byref(source))
         self._check(status)
         self._given = given
@@ -207,6 +208,7 @@ class SparseEngine:
         options = _Options(mode == "fast", statistics == "refresh", dilation, threshold, break_even)
         report = _Report()
         source = self._source(array)
+        self._set_threads()
         begin = time.perf_counter()
         status = self._library.tm_edit_run(
             self._context,
@@ -294,6 +296,11 @@ class SparseEngine:
         stride = self._library.tm_edit_stride(self._context, value)
         rows = np.asarray(_Memory(self, data, int(np.prod(shape)) // channels, channels, stride))
         return rows.reshape(shape)  # a copy where other channels lie between
+
+    def _set_threads(self) -> None:
+        """OpenMP keeps the number of each thread that calls."""
+        if self._threads is not None:
+            self._library.tm_edit_threads(self._threads)
 
     def _input(self, x: Any) -> np.ndarray:
         array = as_array(x, self._edited["name"])
