@@ -46,8 +46,13 @@ def commands() -> str:
     return "\n".join(["# Commands", "", root.help, "", *_commands(root)])
 
 
-def _commands(root: Any) -> Iterator[str]:
-    for name, command in root.commands.items():
+def _commands(root: Any, prefix: str = "") -> Iterator[str]:
+    for own, command in root.commands.items():
+        name = f"{prefix}{own}"
+        if hasattr(command, "commands"):
+            yield from (f"## {name}", "", command.help, "")
+            yield from _commands(command, f"{name} ")
+            continue
         context = command.context_class(command, info_name=f"tinymill {name}")
         usage = " ".join(command.collect_usage_pieces(context))
         yield from (f"## {name}", "", command.help, "", f"    tinymill {name} {usage}", "")

@@ -116,6 +116,8 @@ def test_the_site_builds_without_a_broken_link(tmp_path: Path) -> None:
         "flash",
         "export",
         "boards",
+        "edit-compile",
+        "edit-run",
     ):
         assert f'id="{command}"' in commands
     python = (tmp_path / "site/reference/python/index.html").read_text()

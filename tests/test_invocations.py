@@ -93,6 +93,7 @@ def prepare(folder: Path) -> None:
     api.compile(folder / "good.onnx", output=folder / "project")
     api.compile(folder / "good.onnx", target="mps2-an386", output=folder / "m4")
     api.export_model(folder / "good.onnx", format="make", output=folder / "export")
+    api.edit_compile(folder / "good.onnx", output=folder / "engine")
 
 
 # A line is a command; {} of it stands for options that would do otherwise.
@@ -106,6 +107,7 @@ COMMANDS = {
     "quantize": "quantize {model} -c right.npy -o new.onnx",
     "flash": "flash {model} --board nucleo-f446re --dry-run",
     "export": "export {model} -o new/out --format cmake",
+    "edit compile": "edit compile {model} -o new/out",
 }
 MODELS = ("absent.onnx", "folder", "notes.txt", "cut.onnx", "cut.tflite", "empty.onnx", "odd.onnx",
           "open.onnx", "good.onnx/below", "''")  # fmt: skip
@@ -116,6 +118,14 @@ PLANNING = ("--plan fast", "--plan absent.json", "--plan array.json", "--plan te
             "--plan other.json", "--plan folder", "--ram 0", "--ram -5", "--ram 64K",
             "--fast-ram -1", "--weights rom", "--ram 10", "--plan min-ram --ram 100000",
             "--target tiny.toml")  # fmt: skip
+EDITING = (
+    "", "-o", "-o new.gif", "-o new.png", "-o folder", "-o full", "-o absent/new.npy",
+    "-o new.npy --mode quick", "-o new.npy --statistics none", "-o new.npy --threshold -1",
+    "-o new.npy --threshold nan", "-o new.npy --dilation -1", "-o new.npy --dilation 1e9",
+    "-o new.npy --mask absent.png", "-o new.npy --mask notes.txt", "-o new.npy --mask right.npy",
+    "-o new.npy --input t=3", "-o new.npy --input t", "-o new.npy --threads 0",
+    "-o new.npy --cc absent-gcc", "-o new.npy --std 0x", "-o new.npy --nothing",
+)  # fmt: skip
 WRITING = ("-o full", "-o notes.txt", "-o notes.txt/out", "-o /proc/out", "-o good.onnx", "-o")
 
 
@@ -138,6 +148,9 @@ def table() -> Iterator[str]:
     for option in WRITING:
         yield f"compile good.onnx {option}"
         yield f"export good.onnx --format make {option}"
+        yield f"edit compile good.onnx {option}"
+    for option in EDITING:
+        yield f"edit run engine --original right.npy --edited right.npy {option}"
     yield from (
         "inspect", "compile", "plan", "run", "export", "nothing", "--nothing", "inspekt good.onnx",
         "inspect good.onnx good.onnx", "boards host", "boards --target host", "compile good.onnx",
@@ -190,6 +203,14 @@ def table() -> Iterator[str]:
         "compile good.onnx -o new --frontend broken.toml",
         "run good.onnx -i pattern --frontend motion", "run project -i pattern --frontend motion",
         "run project -i pattern --step 2",
+        "edit", "edit nothing", "edit compile", "edit compile good.onnx", "edit run",
+        "edit compile good.onnx -o new --backend cuda", "edit compile good.onnx -o new --edited no",
+        "edit compile good.onnx -o new --cache-limit 0", "edit compile large.onnx -o new --shape x",
+        "edit compile good.onnx -o new --cache-limit 10", "edit run engine", "edit run folder",
+        "edit run project --original right.npy --edited right.npy -o new.npy",
+        "edit run engine --original shape.npy --edited right.npy -o new.npy",
+        "edit run engine --original right.npy --edited cut.npy -o new.npy",
+        "edit run engine --original absent.npy --edited right.npy -o new.npy",
         "validate", "validate good.onnx", "validate good.onnx -i absent.npy",
         "validate good.onnx -i shape.npy",
         "validate good.onnx -i notes.txt", "validate good.onnx -i pattern --plan fast",
@@ -303,7 +324,7 @@ def test_wrong_invocation(
 @pytest.mark.parametrize("command", [*(name for name in COMMANDS if name != "flash"), "boards"])
 def test_help_and_json_are_offered(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
-        main([command, "--help"])
+        main([*command.split(), "--help"])
     told = capsys.readouterr()
     assert end.value.code == 0 and not told.err
     assert "--json" in told.out and "Usage:" in told.out

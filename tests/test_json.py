@@ -12,6 +12,7 @@ import typer.main
 from test_bad_input import conv
 
 from conftest import ROOT, need_tool
+from tinymill import api
 from tinymill.cli import app, main
 
 SCHEMAS = ROOT / "docs" / "schemas"
@@ -32,6 +33,10 @@ LINES = {
     "quantize": ("quantize small.onnx -c samples.npy -o int8.onnx",),
     "export": ("export small.onnx -o out --format make",),
     "boards": ("boards",),
+    "edit-compile": ("edit compile small.onnx -o out",
+                     "edit compile small.onnx -o out --cache-limit 2000"),
+    "edit-run": ("edit run engine --original samples.npy --edited more.npy -o out.npy",
+                 "edit run engine --original samples.npy --edited samples.npy -o out.npy"),
 }  # fmt: skip
 CASES = [(name, line) for name, lines in LINES.items() for line in lines]
 
@@ -64,13 +69,18 @@ def test_output_is_as_documented(
 ) -> None:
     if line.startswith("quantize"):
         pytest.importorskip("onnxruntime")
-    if line.startswith(("run", "validate", "quantize")) or "--measure" in line:
+    runs = ("run", "validate", "quantize", "edit run")
+    if line.startswith(runs) or "--measure" in line:
         need_tool("cc", *(("arm-none-eabi-gcc", "qemu-system-arm") if "mps2" in line else ()))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "small.onnx").write_bytes(conv())
     (tmp_path / "front.toml").write_text('kind = "motion"\naxes = 16\n')
     (tmp_path / "errors.json").write_text('{"layers": []}')
     np.save(tmp_path / "samples.npy", np.ones((2, 2, 8, 8), np.float32))
+    if name == "edit-run":
+        np.save(tmp_path / "samples.npy", np.ones((1, 2, 8, 8), np.float32))
+        np.save(tmp_path / "more.npy", np.eye(8, dtype=np.float32)[None, None].repeat(2, 1))
+        api.edit_compile(tmp_path / "small.onnx", output=tmp_path / "engine")
     with pytest.raises(SystemExit) as end:
         main([*line.replace("MODEL", str(MODEL)).split(), "--json"])
     told = capsys.readouterr()

@@ -4,6 +4,7 @@ from ..loaded import Loaded
 from ..report import save_picture
 from ..validation import Comparison, Validation
 from .compiling import Compiled, compile
+from .editing import Distance, Edited, EditProject, edit_compile, edit_run
 from .exporting import Exported, export_model
 from .flashing import flash
 from .inspecting import Inspection, Layer, inspect
@@ -19,6 +20,9 @@ __all__ = [
     "Accuracy",
     "Comparison",
     "Compiled",
+    "Distance",
+    "EditProject",
+    "Edited",
     "Exported",
     "Flash",
     "Inspection",
@@ -35,6 +39,8 @@ __all__ = [
     "Validation",
     "Weights",
     "compile",
+    "edit_compile",
+    "edit_run",
     "export_model",
     "flash",
     "front",

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
+from . import edit
 from .console import out
 from .groups import spread
 
@@ -40,6 +41,7 @@ app = typer.Typer(
 for _name in COMMANDS:
     _module = importlib.import_module(f".{_name.replace('-', '_')}", __package__)
     app.command(_name)(spread(_module.command))
+app.add_typer(edit.app, name="edit")
 
 
 @app.callback(invoke_without_command=True)
