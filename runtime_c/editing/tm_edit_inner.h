@@ -17,6 +17,9 @@
 #define TM_OMP(text)
 #endif
 
+/* Work on fewer floats is done by the calling thread: waking others takes longer. */
+#define TM_SMALL 8192
+
 #define TM_FLOAT ((int64_t)sizeof(float))
 
 TM_INLINE int32_t tm_threads(void) {

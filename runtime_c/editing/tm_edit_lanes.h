@@ -40,9 +40,12 @@
 
 #if defined(__GNUC__)
 #define TM_INLINE static inline __attribute__((always_inline, unused))
+/* Stores that miss the first-level cache wait for each other; lines asked for before do not. */
+#define TM_PREFETCH_WRITE(address) __builtin_prefetch(address, 1)
 #define TM_PREFETCH(address) __builtin_prefetch(address)
 #else
 #define TM_INLINE static inline
+#define TM_PREFETCH_WRITE(address) ((void)(address))
 #define TM_PREFETCH(address) ((void)(address))
 #endif
 

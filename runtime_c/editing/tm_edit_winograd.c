@@ -17,8 +17,8 @@
 #define BB (B * B)
 
 #define POINTS 36
-#define DEPTH 64 /* input channels of a block of transformed weights: 36 blocks fit the cache */
-#define MOST_PATCHES 60
+#define DEPTH 32 /* input channels of a block of transformed weights: 36 blocks fit the cache */
+#define MOST_PATCHES 72
 #define MOST_RUN 8
 #define STRIP_COLUMNS (4 * MOST_RUN + 2)
 #define STRIP_CHANNELS 32
@@ -80,6 +80,12 @@ static void weights_of_block(const float *packed, int32_t depth, float *block) {
     const float *slice = packed + (int64_t)first * 9 * TM_COLUMNS;
     for (int32_t i = 0; i < channels * TM_COLUMNS; i += TM_LANES) {
       float *place = block + (int64_t)first * TM_COLUMNS + i;
+      /* The next slice, in the order in which it lies: nine streams of short pieces are more than
+         the processor foresees. */
+      TM_UNROLL
+      for (int32_t ahead = 0; ahead < 9; ++ahead) {
+        TM_PREFETCH(slice + (int64_t)9 * (channels * TM_COLUMNS + i) + ahead * TM_LANES);
+      }
       tm_vec half[3][6];
       TM_UNROLL
       for (int32_t x = 0; x < 3; ++x) {
@@ -211,6 +217,13 @@ static void multiply_points(const float *block, const float *weights, int32_t pa
 TM_INLINE void write_patch(const tm_edit_conv *c, const tm_edit_activation activation,
                            const tm_edit_patch *patch, const float *sums, int64_t step,
                            const float *residual, float *output, int32_t first, int32_t count) {
+  float *out = tm_out_pixel(c, output, patch->image, patch->y, patch->x) + first;
+  const int64_t out_row = tm_out_row(c);
+  for (int32_t y = 0; y < patch->height; ++y) {
+    for (int32_t x = 0; x < patch->width; ++x) {
+      TM_PREFETCH_WRITE(out + y * out_row + (int64_t)x * c->out_stride);
+    }
+  }
   tm_vec half[6][4];
   TM_UNROLL
   for (int32_t x = 0; x < 6; ++x) {
@@ -229,9 +242,7 @@ TM_INLINE void write_patch(const tm_edit_conv *c, const tm_edit_activation activ
     const tm_vec m[6] = {half[0][y], half[1][y], half[2][y], half[3][y], half[4][y], half[5][y]};
     transform_output(m, results[y]);
   }
-  float *out = tm_out_pixel(c, output, patch->image, patch->y, patch->x) + first;
   const float *added = tm_residual_pixel(c, residual, patch->image, patch->y, patch->x);
-  const int64_t out_row = tm_out_row(c);
   const int64_t added_stride = tm_residual_stride(c), added_row = c->out_width * added_stride;
   for (int32_t y = 0; y < patch->height; ++y) {
     for (int32_t x = 0; x < patch->width; ++x) {
