@@ -373,7 +373,7 @@ def _seen(data: np.ndarray, operand: Operand, shape: tuple[int, ...]) -> np.ndar
     return as_strided(data, shape, [4 * stride for stride in strides]).astype(np.float64)
 
 
-_BINARY = (np.add, np.subtract, np.multiply, np.divide, np.minimum, np.maximum)
+_BINARY = ("add", "subtract", "multiply", "divide", "minimum", "maximum")
 
 
 def elementwise_case(kernels: ctypes.CDLL, seed: int) -> Outcome:
@@ -385,7 +385,7 @@ def elementwise_case(kernels: ctypes.CDLL, seed: int) -> Outcome:
     out_stride = channels + d.of(0, 4)
     memories, operands = zip(*[_operand(d, shape) for _ in range(3)], strict=True)
     scale, shift = d.array(images, channels), d.array(images, channels)
-    function = ("affine", "plain", "modulate", *[f.__name__ for f in _BINARY])[d.of(*range(9))]
+    function = ("affine", "plain", "modulate", *_BINARY)[d.of(*range(9))]
     if function == "divide":
         memories[1][np.abs(memories[1]) < 0.1] = 0.5
     if function in ("minimum", "maximum") and d.chance(0.5):
@@ -408,8 +408,8 @@ def elementwise_case(kernels: ctypes.CDLL, seed: int) -> Outcome:
         result = scaled * (1 + b) + c
         kernels.tm_edit_modulate_tiles(ctypes.byref(params), first, *numbers, second, third, *rest)
     else:
-        which = [f.__name__ for f in _BINARY].index(function)
-        result = _BINARY[which](a, b)
+        result = getattr(np, function)(a, b)
+        which = _BINARY.index(function)
         kernels.tm_edit_binary_tiles(ctypes.byref(params), which, first, second, *rest)
     expected[..., :channels][covered] = activated(result, activation, leak)[covered]
     text = f"{function} of {shape}, activation {activation}, tiles {tile_h}x{tile_w}"

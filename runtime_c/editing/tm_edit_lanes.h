@@ -6,32 +6,42 @@
 #include <stdint.h>
 #include <string.h>
 
-#if defined(__AVX512F__) || (defined(__AVX2__) && defined(__FMA__))
+/* Which vectors there are. TM_EDIT_ONE_LANE asks for what a compiler without any gets. */
+#if defined(TM_EDIT_ONE_LANE)
+#define TM_SINGLE
+#elif defined(__AVX512F__)
+#define TM_AVX512
+#include <immintrin.h>
+#elif defined(__AVX2__) && defined(__FMA__)
+#define TM_AVX2
 #include <immintrin.h>
 #elif defined(__aarch64__) && defined(__ARM_NEON)
+#define TM_NEON
 #include <arm_neon.h>
+#elif !defined(__GNUC__)
+#define TM_SINGLE
 #endif
 
 /* TM_LANES floats a vector; a register block of products is TM_ROWS rows of TM_VECTORS vectors. */
-#if defined(__AVX512F__)
+#if defined(TM_AVX512)
 #define TM_LANES 16
 #define TM_ROWS 12
 #define TM_VECTORS 2
-#elif defined(__AVX2__) && defined(__FMA__)
+#elif defined(TM_AVX2)
 #define TM_LANES 8
 #define TM_ROWS 6
 #define TM_VECTORS 2
-#elif defined(__aarch64__) && defined(__ARM_NEON)
+#elif defined(TM_NEON)
 #define TM_LANES 4
 #define TM_ROWS 6
 #define TM_VECTORS 4
-#elif defined(__GNUC__)
-#define TM_LANES 4
-#define TM_ROWS 6
-#define TM_VECTORS 2
-#else
+#elif defined(TM_SINGLE)
 #define TM_LANES 1
 #define TM_ROWS 4
+#define TM_VECTORS 2
+#else
+#define TM_LANES 4
+#define TM_ROWS 6
 #define TM_VECTORS 2
 #endif
 
@@ -60,7 +70,7 @@
 #define TM_UNROLL_4
 #endif
 
-#if defined(__AVX512F__)
+#if defined(TM_AVX512)
 
 typedef __m512 tm_vec;
 
@@ -113,7 +123,7 @@ TM_INLINE float tm_largest(tm_vec x) {
   return _mm512_reduce_max_ps(x);
 }
 
-#elif defined(__AVX2__) && defined(__FMA__)
+#elif defined(TM_AVX2)
 
 typedef __m256 tm_vec;
 
@@ -160,7 +170,7 @@ TM_INLINE tm_vec tm_less(tm_vec a, tm_vec b, tm_vec x, tm_vec y) {
   return _mm256_blendv_ps(y, x, _mm256_cmp_ps(a, b, _CMP_LT_OQ));
 }
 
-#elif defined(__aarch64__) && defined(__ARM_NEON)
+#elif defined(TM_NEON)
 
 typedef float32x4_t tm_vec;
 
@@ -254,8 +264,8 @@ TM_INLINE tm_vec tm_max(tm_vec a, tm_vec b) {
 
 #endif
 
-#if !defined(__AVX512F__)
-#if !(defined(__AVX2__) && defined(__FMA__))
+#if !defined(TM_AVX512)
+#if !defined(TM_AVX2)
 /* The first `count` floats, the rest zeros. */
 TM_INLINE tm_vec tm_load_some(const float *p, int32_t count) {
   float lanes[TM_LANES] = {0};
@@ -300,12 +310,12 @@ TM_INLINE void tm_store_up_to(float *p, int32_t count, tm_vec x) {
 
 /* x 2^n for whole n from -126 to 127 */
 TM_INLINE tm_vec tm_scale_by_power(tm_vec x, tm_vec n) {
-#if defined(__AVX512F__)
+#if defined(TM_AVX512)
   return _mm512_scalef_ps(x, n);
-#elif defined(__AVX2__) && defined(__FMA__)
+#elif defined(TM_AVX2)
   const __m256i exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
   return _mm256_mul_ps(x, _mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23)));
-#elif defined(__aarch64__) && defined(__ARM_NEON)
+#elif defined(TM_NEON)
   const int32x4_t exponent = vaddq_s32(vcvtq_s32_f32(n), vdupq_n_s32(127));
   return vmulq_f32(x, vreinterpretq_f32_s32(vshlq_n_s32(exponent, 23)));
 #else
@@ -323,11 +333,11 @@ TM_INLINE tm_vec tm_scale_by_power(tm_vec x, tm_vec n) {
 
 /* The nearest whole number, for |x| < 2^22. */
 TM_INLINE tm_vec tm_nearest(tm_vec x) {
-#if defined(__AVX512F__)
+#if defined(TM_AVX512)
   return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-#elif defined(__AVX2__) && defined(__FMA__)
+#elif defined(TM_AVX2)
   return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-#elif defined(__aarch64__) && defined(__ARM_NEON)
+#elif defined(TM_NEON)
   return vrndnq_f32(x);
 #else
   const tm_vec shift = tm_set(12582912.0f); /* 1.5 * 2^23: its last bit counts ones */
