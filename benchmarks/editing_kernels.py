@@ -241,12 +241,18 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--runs", type=int, default=15)
     parser.add_argument("--shapes", action="store_true", help="the U-Net's convolutions as well")
+    parser.add_argument("--shape", action="append", help="only INPUTS,OUTPUTS,SIDE; repeatable")
     parser.add_argument("--areas", default=",".join(map(str, AREAS)), help="percent")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     areas = [float(area) for area in arguments.areas.split(",")]
-    shapes = ((256, 256, 64), *(UNET if arguments.shapes else ()))
+    shapes = [(256, 256, 64), *(UNET if arguments.shapes else ())]
+    if arguments.shape:
+        shapes = []
+        for text in arguments.shape:
+            ins, outs, side = map(int, text.split(","))
+            shapes.append((ins, outs, side))
     with tempfile.TemporaryDirectory() as folder:
         kernels = build(Path(folder))
         kernels.omp_set_num_threads(arguments.threads)
