@@ -3,8 +3,8 @@
 `ddpm_church`: the U-Net of "Denoising Diffusion Probabilistic Models" (Ho et al., 2020) for LSUN
 churches of 256x256, 114 M parameters. `gaugan`: the SPADE generator of "Semantic Image Synthesis
 with Spatially-Adaptive Normalization" (Park et al., 2019) for Cityscapes at 256x512, 93 M
-parameters. Both are the dense originals of the SIGE paper (Li et al., 2022); speed does not depend on weights.
-Each has a small size of the same structure for tests.
+parameters. Both are the dense originals of the SIGE paper (Li et al., 2022); speed does not depend
+on weights. Each has a small size of the same structure for tests.
 
 As a program: `editing_models.py ddpm-church|gaugan [--small] FILE.onnx`.
 """
