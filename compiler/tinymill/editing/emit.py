@@ -20,7 +20,10 @@ from .program import Axis, Program, Step, Value
 FORMAT = "tinymill-editing 1"
 MANIFEST, WEIGHTS = "editing.json", "weights.bin"
 ENGINE = ("tm_edit_engine", "tm_edit_pixels")
-KERNELS = ("tm_edit_plain",)
+KERNELS = (
+    "tm_edit_attention", "tm_edit_conv", "tm_edit_linear", "tm_edit_maps", "tm_edit_product",
+    "tm_edit_room", "tm_edit_winograd",
+)  # fmt: skip
 """C files of runtime_c/editing that a project is built from: the engine, and what tm_edit.h
 declares."""
 
