@@ -19,7 +19,7 @@ from onnx import numpy_helper
 from onnx.checker import ValidationError
 from onnx.external_data_helper import load_external_data_for_tensor, uses_external_data
 
-from ..errors import InvalidModel, TinymillError, UnsupportedOp
+from ..errors import CompileError, InvalidModel, TinymillError, UnsupportedOp
 from ..ir import DType, Graph, GraphBuilder, Op, Port, Quant, TensorType, Types
 from ..ops.arithmetic import dequantize
 from ..ops.conv import out_size, same_pad
@@ -97,6 +97,13 @@ class _Reader:
                 f"opset {self.opset}, {OLDEST_OPSET} or later is supported",
                 hint="convert the file with onnx.version_converter",
             )
+        newest = onnx.defs.onnx_opset_version()
+        if self.opset > newest:
+            raise UnsupportedOp(
+                f"opset {self.opset}, the installed onnx {onnx.__version__} knows those up to "
+                f"{newest}",
+                hint="export the model with an earlier opset, or pip install -U onnx",
+            )
         graph = self.model.graph
         _check_names(graph)
         if graph.sparse_initializer:
@@ -110,7 +117,11 @@ class _Reader:
         nodes = _sorted(graph)
         check_supported(((_kind(node), _label(node)) for node in nodes), ONNX, "ONNX")
         for node in nodes:
-            ONNX[node.op_type](OnnxNode(self, node))
+            try:
+                ONNX[node.op_type](OnnxNode(self, node))
+            except CompileError as error:
+                error.at = error.at or _label(node)
+                raise
         for item in graph.output:
             value = self.value(item.name)
             shape = self.builder.types[value].shape
