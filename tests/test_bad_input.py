@@ -342,6 +342,8 @@ def test_c_names(name: str) -> None:
     found = c_name(name)
     assert found.isidentifier() and found.isascii() and found == found.lower()
     assert len(found) < 80 and found not in ("int", "math") and not found.startswith("tm_")
+    if not any(c.isascii() and c.isalnum() for c in name):
+        assert found == "model"
 
 
 # -- folders ----------------------------------------------------------------------------------
