@@ -496,7 +496,9 @@ def test_usage_errors_are_short(good: Path, capsys: pytest.CaptureFixture[str]) 
 
 def test_bad_run_options(refuse: Refuse, good: Path) -> None:
     for timeout in ("0", "-1", "nan", "inf", "1e300"):
-        refuse("run", good, "-i", "pattern", "--timeout", timeout)
+        for name in ("run", "validate"):
+            told = refuse(name, good, "-i", "pattern", "--timeout", timeout)
+            assert "a timeout of" in told
     refuse("run", good, "-i", "pattern", "--labels", "absent.txt")
     refuse("run", good, "-i", "pattern", "-i", "pattern")
     refuse("run", good, "-i", "pattern", "--cc", "'")

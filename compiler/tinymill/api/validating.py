@@ -46,14 +46,15 @@ def validate(
     """
     if not 0 <= tolerance < 1:
         raise InvalidInput(f"a tolerance of {tolerance:g}", hint="0 up to 1 are possible")
+    # the pictures are scaled once, for both sides
+    measuring = Measuring(cc=cc, sanitize=sanitize, timeout=timeout)
+    measuring.check()
     path = Path(model)
     if path.is_dir():
         raise InvalidInput(
             "a folder of C has no graph to compare with", at=str(path), hint="give the model file"
         )
     options = CompileOptions(io=io, requant=requant, optimize=optimize, plan=plan, shapes=shapes)
-    # the pictures are scaled once, for both sides
-    measuring = Measuring(cc=cc, sanitize=sanitize, timeout=timeout)
     compiled = compile_file(path, target, options)
     graph = compiled.plan.graph
     ends = [End.of(entry) for entry in compiled.description["inputs"]]
