@@ -194,5 +194,5 @@ def _crop_and_pad(
             node.add(crop, [source])
             return
         source = node.emit(crop, [source])
-    widths = (tuple(max(0, n) for n in side) for side in (before, after))
-    node.add(Pad(*widths, value, mode), [source])
+    first, last = (tuple(max(0, n) for n in side) for side in (before, after))
+    node.add(Pad(first, last, value, mode), [source])
