@@ -165,6 +165,11 @@ BAD_ONNX: dict[str, Callable[[], bytes]] = {
         ends=(f"t{MAX_NODES}",),
     ),
     "opset 1": lambda: onnx_bytes(opset=1),
+    "opset 99": lambda: onnx_bytes(opset=99),
+    "cropped to nothing": lambda: onnx_bytes(
+        [helper.make_node("Pad", ["x", "p"], ["y"], name="n")],
+        [numpy_helper.from_array(np.int64([0, -3, 0, -1]), "p")],
+    ),
     "constant output": lambda: onnx_bytes(
         [helper.make_node("Constant", [], ["y"], value_float=1.0)]
     ),

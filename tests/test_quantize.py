@@ -767,6 +767,9 @@ def test_bad_models_and_outputs(model, samples, tmp_path, capsys, shared):
         patch.setattr(quantizer, "quantize_ranges", None)  # refused before it is calibrated
         told = says(broken)
     assert f"{broken}, " in told and "Hardmax" in told and "odd one" in told
+    later = network(opset=99)
+    onnx.save(later, broken)
+    assert "opset 99, the installed onnx" in says(broken)
     unknown = network()
     unknown.graph.node[2].op_type = "NoSuchOp"
     onnx.save(unknown, broken)

@@ -49,6 +49,17 @@ _BROKEN = (
 )  # fmt: skip
 
 
+def check_opset(version: int) -> None:
+    """Raises ``UnsupportedOp`` for an opset that the installed onnx does not know yet: an op may
+    mean something else there."""
+    newest = onnx.defs.onnx_opset_version()
+    if version > newest:
+        raise UnsupportedOp(
+            f"opset {version}, the installed onnx {onnx.__version__} knows those up to {newest}",
+            hint="export the model with an earlier opset, or pip install -U onnx",
+        )
+
+
 def read_onnx(
     content: bytes,
     name: str,
@@ -97,13 +108,7 @@ class _Reader:
                 f"opset {self.opset}, {OLDEST_OPSET} or later is supported",
                 hint="convert the file with onnx.version_converter",
             )
-        newest = onnx.defs.onnx_opset_version()
-        if self.opset > newest:
-            raise UnsupportedOp(
-                f"opset {self.opset}, the installed onnx {onnx.__version__} knows those up to "
-                f"{newest}",
-                hint="export the model with an earlier opset, or pip install -U onnx",
-            )
+        check_opset(self.opset)
         graph = self.model.graph
         _check_names(graph)
         if graph.sparse_initializer:

@@ -12,6 +12,7 @@ from onnx import TensorProto, numpy_helper, version_converter
 
 from ..errors import InvalidModel, UnsupportedOp
 from ..frontends import read_model
+from ..frontends.onnx import check_opset
 from ..passes import pipeline, run_passes
 from .edit import Editor
 from .export import export
@@ -93,6 +94,7 @@ def _check_finite(model: onnx.ModelProto) -> None:
 
 def _in_opset(model: onnx.ModelProto) -> onnx.ModelProto:
     found = [item.version for item in model.opset_import if item.domain in ("", "ai.onnx")]
+    check_opset(max(found, default=0))
     if not found or max(found) >= OLDEST_OPSET:
         return model
     try:
