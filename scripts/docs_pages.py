@@ -1,22 +1,23 @@
 """Pages of the documentation that are made from code: a hook of MkDocs (``mkdocs.yml``).
 
-The commands come from typer, the JSON pages from docs/schemas, the errors from errors.py, the
-boards from boards/; ARCHITECTURE.md and CHANGELOG.md are pages, too.
+The commands come from typer, the Python calls from api.__all__, the JSON pages from docs/schemas,
+the errors from errors.py, the boards from boards/; ARCHITECTURE.md and CHANGELOG.md are pages, too.
 """
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import typer.main
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
-from tinymill import errors
+from tinymill import api, errors
 from tinymill.boards import list_boards, load_board
 from tinymill.cli import app
 from tinymill.export import FORMATS
@@ -28,6 +29,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds the pages."""
     pages = {
         "reference/commands.md": commands(),
+        "reference/python.md": python(),
         "reference/json.md": schemas(),
         "reference/errors.md": failures(),
         "reference/boards.md": boards(),
@@ -96,6 +98,31 @@ def _fields(prefix: str, schema: dict[str, Any]) -> Iterator[str]:
         yield f"| {_code(name)} | {kind} | {_cell(part.get('description', ''))}{missing} |"
         yield from _fields(f"{name}.", part)
         yield from _fields(f"{name}[].", part.get("items", {}))
+
+
+def python() -> str:
+    """Every function and result of the package: what ``tinymill`` and ``tinymill.api`` export."""
+    found = {name: getattr(api, name) for name in api.__all__}
+    functions = [name for name, item in found.items() if inspect.isfunction(item)]
+    results = [item for item in found.values() if inspect.isclass(item)]
+    for name in functions:
+        given = get_type_hints(found[name])["return"]
+        if inspect.isclass(given) and given.__module__.startswith("tinymill"):
+            results.append(given)
+    others = [name for name, item in found.items() if not callable(item) or get_args(item)]
+    told = {name: get_args(found[name]) for name in others}
+    lines = [
+        "# Python", "",
+        "What the commands do, with results as objects. All failures that a file or an argument "
+        "can cause are [`TinymillError`](errors.md).", "",
+        *(f"::: tinymill.api.{name}" for name in functions), "",
+        "## Results", "",
+        *dict.fromkeys(f"::: {item.__module__}.{item.__name__}" for item in results), "",
+        "## Words", "",
+        *(f"- `{name}`: {', '.join(f'`{word!r}`' for word in words)}"
+          for name, words in told.items()), "",
+    ]  # fmt: skip
+    return "\n".join(lines)
 
 
 def failures() -> str:

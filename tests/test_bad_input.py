@@ -165,6 +165,11 @@ BAD_ONNX: dict[str, Callable[[], bytes]] = {
         ends=(f"t{MAX_NODES}",),
     ),
     "opset 1": lambda: onnx_bytes(opset=1),
+    "opset 99": lambda: onnx_bytes(opset=99),
+    "cropped to nothing": lambda: onnx_bytes(
+        [helper.make_node("Pad", ["x", "p"], ["y"], name="n")],
+        [numpy_helper.from_array(np.int64([0, -3, 0, -1]), "p")],
+    ),
     "constant output": lambda: onnx_bytes(
         [helper.make_node("Constant", [], ["y"], value_float=1.0)]
     ),
@@ -342,6 +347,8 @@ def test_c_names(name: str) -> None:
     found = c_name(name)
     assert found.isidentifier() and found.isascii() and found == found.lower()
     assert len(found) < 80 and found not in ("int", "math") and not found.startswith("tm_")
+    if not any(c.isascii() and c.isalnum() for c in name):
+        assert found == "model"
 
 
 # -- folders ----------------------------------------------------------------------------------
@@ -494,7 +501,9 @@ def test_usage_errors_are_short(good: Path, capsys: pytest.CaptureFixture[str]) 
 
 def test_bad_run_options(refuse: Refuse, good: Path) -> None:
     for timeout in ("0", "-1", "nan", "inf", "1e300"):
-        refuse("run", good, "-i", "pattern", "--timeout", timeout)
+        for name in ("run", "validate"):
+            told = refuse(name, good, "-i", "pattern", "--timeout", timeout)
+            assert "a timeout of" in told
     refuse("run", good, "-i", "pattern", "--labels", "absent.txt")
     refuse("run", good, "-i", "pattern", "-i", "pattern")
     refuse("run", good, "-i", "pattern", "--cc", "'")

@@ -90,6 +90,22 @@ def test_the_commands_take_them(tmp_path, monkeypatch, capsys):
     assert command(capsys, "--version").startswith("tinymill ")
 
 
+def test_a_bad_value_says_where_it_is_from(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tinymill.toml").write_text('[plan]\noptimize = "fast"\n')
+    assert "tinymill: tinymill.toml: Invalid value for" in command(capsys, "plan", MODEL, code=2)
+    monkeypatch.setenv("TINYMILL_OPTIMIZE", "quick")
+    told = command(capsys, "plan", MODEL, code=2)
+    assert "tinymill: TINYMILL_OPTIMIZE: Invalid value for" in told
+    assert "OPTIMIZE" not in command(capsys, "plan", MODEL, "--optimize", "slow", code=2)
+    monkeypatch.setenv("TINYMILL_OPTIMIZE", "time")
+    monkeypatch.setenv("TINYMILL_PLAN_TARGET", "nowhere")
+    told = command(capsys, "plan", MODEL, code=2)
+    assert "no board 'nowhere'" in told and "(nowhere is from TINYMILL_PLAN_TARGET; known:" in told
+    told = command(capsys, "plan", MODEL, "--target", "nothing", code=2)
+    assert "no board 'nothing'" in told and "is from" not in told
+
+
 def test_verbose_names_the_programs(capsys, caplog):
     caplog.set_level("INFO", logger="tinymill")
     command(capsys, "--verbose", "run", MODEL, "--input", "pattern", "--no-layers")

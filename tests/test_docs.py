@@ -8,6 +8,7 @@ appear in its output, in this order. ``<!-- file: NAME -->`` stands before a blo
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shutil
@@ -127,6 +128,20 @@ def test_the_site_builds_without_a_broken_link(tmp_path: Path) -> None:
     pages = {path.relative_to(DOCS).with_suffix("") for path in DOCS.rglob("*.md")}
     for page in pages - {Path("index")}:
         assert (tmp_path / "site" / page / "index.html").is_file(), page
+
+
+def test_every_call_and_result_is_on_the_page() -> None:
+    pytest.importorskip("mkdocs")
+    import tinymill  # noqa: PLC0415
+
+    spec = importlib.util.spec_from_file_location("pages", ROOT / "scripts" / "docs_pages.py")
+    assert spec is not None and spec.loader is not None
+    pages = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(pages)
+    told = set(re.findall(r"^::: (?:\w+\.)+(\w+)$", pages.python(), re.MULTILINE))
+    told |= set(re.findall(r"^\| `(\w+)`", pages.failures(), re.MULTILINE))
+    assert set(tinymill.__all__) - told == set()
+    assert {"quantize", "load", "validate", "flash", "Quantized", "Accuracy", "FlashPlan"} <= told
 
 
 def test_every_error_is_documented() -> None:

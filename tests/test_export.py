@@ -277,6 +277,47 @@ def test_cmake_export_is_a_part_of_another_project(tmp_path: Path) -> None:
     assert not list((tmp_path / "build").rglob("run_first"))
 
 
+NAMES = ("m", "run", "all", "help", "install", "c", "run_run", "层")
+
+
+def test_names_that_mean_something_to_cmake(tmp_path: Path) -> None:
+    """Each as a project of its own, and all in one, linked by what its CMakeLists.txt says."""
+    need_tool("cmake", "gcc")
+    model = float_conv(tmp_path / "conv.onnx")
+    parts, links = [], []
+    for name in NAMES:
+        found = tinymill.export_model(model, format="cmake", name=name)
+        found.write(tmp_path / found.name)
+        parts.append(f"add_subdirectory({found.name})")
+        links.append(re.findall(r"your_program PRIVATE (\S+)\)", found.files["CMakeLists.txt"])[0])
+    assert links[0] == "tinymill::m" and links[-1] == "model"
+    call("cmake", "-S", "m", "-B", "alone", cwd=tmp_path)
+    assert "is the largest" in call("cmake", "--build", "alone", "--target", "run", cwd=tmp_path)
+    options = [f"-D{link.rpartition(':')[2].upper()}_EXAMPLE=ON" for link in links]
+    (tmp_path / "CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.16)\nproject(whole C)\n"
+        + "\n".join(parts)
+        + f"\nadd_executable(whole main.c)\ntarget_link_libraries(whole {' '.join(links)})\n"
+    )
+    calls = [f'#include "{link.rpartition(":")[2]}.h"' for link in links]
+    sums = " + ".join(f"{link.rpartition(':')[2]}_input_bytes(0)" for link in links)
+    (tmp_path / "main.c").write_text(
+        "\n".join(calls) + f"\nint main(void) {{ return ({sums}) == 0; }}\n"
+    )
+    call("cmake", "-S", ".", "-B", "build", *options, cwd=tmp_path)
+    call("cmake", "--build", "build", cwd=tmp_path)
+    call(tmp_path / "build" / "whole")
+
+
+@pytest.mark.parametrize("name", ["all", "port_semihosting"])
+def test_names_that_mean_something_to_the_makefile(tmp_path: Path, name: str) -> None:
+    target = ARM if name == "port_semihosting" else "host"
+    need_tool("make", "gcc", *(["arm-none-eabi-gcc", "qemu-system-arm"] if target == ARM else []))
+    model = float_conv(tmp_path / "conv.onnx")
+    tinymill.export_model(model, format="make", output=tmp_path / "out", name=name, target=target)
+    assert f"{name}: output" in call("make", "-s", "run", cwd=tmp_path / "out")
+
+
 # -- Arduino ----------------------------------------------------------------------------------
 
 # the fields of library.properties that the specification asks for, and its categories

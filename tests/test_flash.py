@@ -36,6 +36,9 @@ CALLS = [
     ("nucleo-u575zi", None, "00420026",
      "openocd -f interface/stlink.cfg -f target/stm32u5x.cfg -c 'adapter serial 00420026' "
      "-c 'program firmware.elf verify reset exit'"),
+    ("nucleo-f401re", "openocd", "A1 [exit]; x\\",
+     "openocd -f board/st_nucleo_f4.cfg -c 'adapter serial A1\\ \\[exit\\]\\;\\ x\\\\' "
+     "-c 'program firmware.elf verify reset exit'"),
     ("nucleo-f446re", "st-flash", None, "st-flash --reset write firmware.bin 0x8000000"),
     ("nucleo-l4r5zi", "st-flash", "066",
      "st-flash --serial 066 --reset write firmware.bin 0x8000000"),

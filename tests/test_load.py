@@ -159,15 +159,17 @@ def test_tflite_models_agree_with_run(shared):
     ],
 )
 def test_wrong_arrays(clothes, array, message):
-    with pytest.raises(tinymill.InvalidInput, match=message):
+    with pytest.raises(tinymill.InvalidInput, match=message) as refused:
         clothes(array)
+    assert refused.value.at == f"input '{clothes.inputs[0].name}'"
 
 
 def test_wrong_calls(clothes, tmp_path):
     with pytest.raises(tinymill.InvalidInput, match="2 inputs given, the model has 1"):
         clothes(pictures(1), pictures(1))
-    with pytest.raises(tinymill.InvalidInput, match="1 to"):
-        tinymill.load(MODEL, threads=0)
+    for threads in (0, 1.5, "2", True):
+        with pytest.raises(tinymill.InvalidInput, match=f"threads is {threads!r}.*1 to"):
+            tinymill.load(MODEL, threads=threads)
     with pytest.raises(tinymill.InvalidModel, match=r"plan\.json"):
         tinymill.load(tmp_path)
     with pytest.raises(tinymill.ToolMissing):

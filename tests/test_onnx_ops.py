@@ -203,6 +203,15 @@ def shapes() -> Iterator[Case]:
     yield Case("Tile", {0: ints(2, 3)}, {1: vector(1, 4)})
     yield Case("Trilu", {0: rand(2, 4, 5)}, since=14)
     yield Case("Trilu", {0: rand(4, 5)}, {1: scalar(1, np.int64)}, {"upper": 0}, since=14)
+    maps = rand(1, 3, 6, 5)
+    for widths in (
+        (0, 0, 0, 0, 0, 0, -1, -1),  # crops
+        (0, -1, 0, -2, 0, 0, 0, 0),
+        (0, 0, -2, 1, 0, 0, 2, -1),  # crops and pads, also along one axis
+    ):
+        for mode in ("constant", "reflect", "edge"):
+            fill = {2: scalar(0.5)} if mode == "constant" else {}
+            yield Case("Pad", {0: maps}, {1: vector(*widths), **fill}, {"mode": mode})
 
 
 def constant() -> Iterator[Case]:

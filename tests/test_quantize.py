@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,7 @@ from tinymill.passes import pipeline, run_passes
 from tinymill.quantizer import Preparation, dataset, runtime
 from tinymill.quantizer.correct import correct_bias, rounded
 from tinymill.quantizer.edit import Editor
-from tinymill.quantizer.equalize import equalize
+from tinymill.quantizer.equalize import channel_ranges, equalize
 from tinymill.quantizer.export import export
 from tinymill.quantizer.runtime import Session
 from tinymill.samples import End
@@ -142,7 +143,7 @@ def test_equalising_evens_the_ranges_and_keeps_the_function(model):
     ready = quantizer.prepare(model)
     before = outputs(ready)
     editor = Editor(ready)
-    assert equalize(editor) == 2
+    assert equalize(editor, {}) == 2
     np.testing.assert_allclose(outputs(ready), before, rtol=1e-4, atol=1e-4)
     first, second, third = editor.layers()[:3]
     for one, other in ((first, second), (second, third)):
@@ -206,6 +207,139 @@ def test_corrected_biases_take_out_the_mean_error(model):
     assert errors[1] < 0.02 * errors[0]
 
 
+def chain(
+    held: dict[str, np.ndarray], nodes: list[NodeProto], shape=(1, 3, 8, 8)
+) -> onnx.ModelProto:
+    """A model of nodes from x to y."""
+    graph = helper.make_graph(
+        nodes,
+        "chain",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(array, name) for name, array in held.items()],
+    )
+    found = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    found.ir_version = 8
+    return found
+
+
+def switched_off() -> onnx.ModelProto:
+    """Channel 3 gives its bias alone, as pruning and weight decay leave it; the depthwise layer
+    hardly reads channel 5."""
+    held = {
+        "w1": floats(1, 8, 3, 3, 3), "b1": floats(2, 8), "w2": floats(3, 8, 1, 3, 3),
+        "b2": floats(4, 8), "w3": floats(5, 6, 8, 1, 1), "b3": floats(6, 6),
+    }  # fmt: skip
+    held["w1"][3] *= np.float32(1e-6)
+    held["b1"][3] = 0.5
+    held["w2"][5] *= np.float32(1e-5)
+    return chain(
+        held,
+        [
+            helper.make_node("Conv", ["x", "w1", "b1"], ["c1"], pads=[1, 1, 1, 1]),
+            helper.make_node("Relu", ["c1"], ["r1"]),
+            helper.make_node("Conv", ["r1", "w2", "b2"], ["c2"], pads=[1, 1, 1, 1], group=8),
+            helper.make_node("Relu", ["c2"], ["r2"]),
+            helper.make_node("Conv", ["r2", "w3", "b3"], ["y"]),
+        ],
+    )
+
+
+def test_a_switched_off_channel_does_not_set_the_range(tmp_path):
+    """Its bias over weights near zero is its range: divided by them it would be everyone's."""
+    onnx.save(switched_off(), tmp_path / "m.onnx")
+    ready = quantizer.prepare(tmp_path / "m.onnx")
+    x = floats(7, 16, 3, 8, 8)
+    editor = Editor(ready)
+    given = channel_ranges(editor, lambda index: {"x": x[index : index + 1]}, 16, lambda: None)
+    before = np.stack([Session(ready).run({"x": each[None]})["y"] for each in x])
+    assert equalize(editor, given) == 2
+    after = np.stack([Session(ready).run({"x": each[None]})["y"] for each in x])
+    np.testing.assert_allclose(after, before, rtol=1e-3, atol=1e-3)
+    first = editor.layers()[0]
+    reach = given["r1"].max()
+    assert np.abs(editor.bias(first)).max() < 2 * reach
+    np.save(tmp_path / "x.npy", x)
+    errors = [
+        tinymill.quantize(
+            tmp_path / "m.onnx", calibration=tmp_path / "x.npy", output=tmp_path / "q.onnx",
+            equalize=asked,
+        ).layers[-1].sqnr_db
+        for asked in (False, True)
+    ]  # fmt: skip
+    assert errors[1] > errors[0] - 0.5
+
+
+def test_an_equalised_model_that_is_worse_is_not_taken(
+    model, samples, tmp_path, monkeypatch, capsys
+):
+    def spoil(editor: Editor, given) -> int:
+        first, second = editor.layers()[:2]
+        scale = np.ones(8)
+        scale[0] = 1e-3
+        editor.set_by_output_channel(first, editor.by_output_channel(first) / scale[:, None])
+        editor.set_bias(first, editor.bias(first) / scale)
+        editor.set_by_input_channel(second, editor.by_input_channel(second) * scale[:, None])
+        return 1
+
+    plain = tinymill.quantize(model, calibration=samples, output=tmp_path / "p.onnx")
+    monkeypatch.setattr(quantizer, "equalize", spoil)
+    with pytest.raises(SystemExit):
+        cli.main(["quantize", str(model), "-c", str(samples), "-o", str(tmp_path / "q.onnx"),
+                  "--equalize"])  # fmt: skip
+    told = capsys.readouterr().out
+    assert "equalised pairs of layers: 0" in told
+    assert re.search(r"warning: outputs at .* dB without equalising: it is left out", told)
+    assert (tmp_path / "q.onnx").read_bytes() == (tmp_path / "p.onnx").read_bytes()
+    assert plain.warnings == ()
+
+
+def test_nothing_to_correct_is_no_failure(tmp_path, capsys):
+    held = {"w": floats(1, 8, 5)}
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["m"], name="mul"),
+             helper.make_node("Relu", ["m"], ["y"])]  # fmt: skip
+    onnx.save(chain(held, nodes, (1, 4, 8)), tmp_path / "m.onnx")
+    np.save(tmp_path / "x.npy", floats(2, 8, 4, 8))
+    with pytest.raises(SystemExit) as end:
+        cli.main(["quantize", str(tmp_path / "m.onnx"), "-c", str(tmp_path / "x.npy"), "-o",
+                  str(tmp_path / "q.onnx"), "--equalize", "--correct-bias"])  # fmt: skip
+    told = capsys.readouterr().out
+    assert end.value.code == 0
+    assert "equalised pairs of layers: 0\n" in told
+    assert "layers with corrected biases: 0\n" in told
+    assert "layers that can't be changed: 1 (1: a MatMul, not a Conv or Gemm)" in told
+    assert (tmp_path / "q.onnx").is_file()
+
+
+def test_layers_that_share_weights_get_their_own(tmp_path):
+    """Exporters write equal initializers once; what one layer's changes, the other's stays."""
+    held = {"w": floats(1, 4, 4, 3, 3), "b": np.zeros(4, np.float32), "k": floats(2, 4, 4, 1, 1)}
+    held["w"] *= 10.0 ** np.random.default_rng(3).uniform(-1, 1, (4, 1, 1, 1)).astype(np.float32)
+    nodes = [
+        helper.make_node("Conv", ["x", "w", "b"], ["c1"], pads=[1, 1, 1, 1], name="one"),
+        helper.make_node("Relu", ["c1"], ["r1"]),
+        helper.make_node("Conv", ["r1", "w", "b"], ["c2"], pads=[1, 1, 1, 1], name="two"),
+        helper.make_node("Relu", ["c2"], ["r2"]),
+        helper.make_node("Conv", ["r2", "k", "b"], ["y"], name="three"),
+    ]
+    onnx.save(chain(held, nodes, (1, 4, 8, 8)), tmp_path / "m.onnx")
+    ready = quantizer.prepare(tmp_path / "m.onnx")
+    x = floats(4, 1, 4, 8, 8)
+    before = Session(ready).run({"x": x})["y"]
+    editor = Editor(ready)
+    assert equalize(editor, {}) == 2
+    np.testing.assert_allclose(
+        Session(ready).run({"x": x})["y"], before, rtol=1e-3, atol=1e-3 * np.abs(before).max()
+    )
+    weights = {name: layer.input[1] for name, layer in
+               ((layer.name, layer) for layer in editor.layers())}  # fmt: skip
+    assert len(set(weights.values())) == 3
+    assert correct_bias(editor, lambda index: {"x": x}, 1, lambda: None) == 3
+    biases = {layer.input[2] for layer in editor.layers()}
+    assert len(biases) == 3
+    assert len({tuple(editor.bias(layer)) for layer in editor.layers()}) == 3
+
+
 def test_rounded_weights_are_those_of_the_int8_model(model, samples, tmp_path):
     output = tmp_path / "q.onnx"
     tinymill.quantize(model, calibration=samples, output=output, samples=8)
@@ -256,7 +390,7 @@ def test_methods_find_their_own_ranges(model, tmp_path):
     for method in ("minmax", "entropy", "percentile"):
         tinymill.quantize(
             model, calibration=tmp_path / "x.npy", output=tmp_path / "q.onnx", method=method,
-            percentile=99.9,
+            percentile=99.9 if method == "percentile" else None,
         )  # fmt: skip
         scales[method] = tinymill.load(tmp_path / "q.onnx").inputs[0].scale
     assert scales["minmax"] == pytest.approx((60 - x.min()) / 255, rel=1e-3)
@@ -575,6 +709,16 @@ def test_bad_data(model, tmp_path, capsys):
     np.save(x, floats(1, 4, 3, 16, 16))
     assert "no labels" in says("--evaluate", x)
     assert "50 to 100" in says("--method", "percentile", "--percentile", "7")
+    assert "a percentile with the method minmax" in says("--percentile", "99")
+    assert "mean nan (one finite" in says("--mean", "nan")
+    for label in (99, -1):
+        (tmp_path / "l.txt").write_text(f"0\n4\n{label}\n1\n")
+        told = says("--labels", tmp_path / "l.txt")
+        assert f"l.txt: label {label} of sample 2: the model has 5 classes, 0 to 4" in told
+    (tmp_path / "l.txt").unlink()
+    np.save(x, np.full((4, 3, 16, 16), np.nan, np.float32))
+    assert f"tinymill: {x}: sample 0 holds" in says()
+    np.save(x, floats(1, 4, 3, 16, 16))
     assert "--mean a" in says("--mean", "a")
     assert "std of 0" in says("--std", "0")
     assert "for 3 channels" in says("--mean", "1,2")
@@ -609,6 +753,23 @@ def test_bad_models_and_outputs(model, samples, tmp_path, capsys, shared):
     assert "only float32 inputs" in says(broken)
     assert "written as .onnx" in says(model, tmp_path / "q.tflite")
     assert "can't be written there" in says(model, tmp_path / "nowhere" / "q.onnx")
+    infinite = network()
+    weights = floats(1, 8, 3, 3, 3)
+    weights[0, 0, 0, :2] = np.nan, np.inf
+    infinite.graph.initializer[0].CopyFrom(numpy_helper.from_array(weights, "w1"))
+    onnx.save(infinite, broken)
+    assert "tensor 'w1': 2 of its 216 values are not finite" in says(broken)
+    refusing = network()
+    refusing.graph.node[2].op_type = "Hardmax"  # tinymill has none
+    refusing.graph.node[2].name = "odd one"
+    onnx.save(refusing, broken)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(quantizer, "quantize_ranges", None)  # refused before it is calibrated
+        told = says(broken)
+    assert f"{broken}, " in told and "Hardmax" in told and "odd one" in told
+    later = network(opset=99)
+    onnx.save(later, broken)
+    assert "opset 99, the installed onnx" in says(broken)
     unknown = network()
     unknown.graph.node[2].op_type = "NoSuchOp"
     onnx.save(unknown, broken)

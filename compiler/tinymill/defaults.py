@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +36,32 @@ def defaults_of(options: Options, file: Path | None, environment: Mapping[str, s
         file = Path(FILE) if file is None else file
         _from_tables(found, options, _read(file), str(file))
     for command, names in options.items():
-        for prefix in (PREFIX, f"{PREFIX}_{command.upper()}"):
-            for name, parameter in names.items():
-                variable = f"{prefix}_{name.replace('-', '_').upper()}"
-                value = environment.get(variable, "")
-                if value and variable not in OWN:
-                    found[command][parameter] = value
+        for variable, parameter in _variables(command, names, environment):
+            found[command][parameter] = environment[variable]
     return found
+
+
+def origin_of(
+    command: str,
+    names: Mapping[str, str],
+    parameter: str,
+    file: Path | None,
+    environment: Mapping[str, str],
+) -> str:
+    """The variable, or else the file, that gave a command's ``parameter`` its default."""
+    set_by = [name for name, sets in _variables(command, names, environment) if sets == parameter]
+    return set_by[-1] if set_by else str(file or FILE)
+
+
+def _variables(
+    command: str, names: Mapping[str, str], environment: Mapping[str, str]
+) -> Iterator[tuple[str, str]]:
+    """The variables that are set for a command, and their parameters; later ones win."""
+    for prefix in (PREFIX, f"{PREFIX}_{command.upper()}"):
+        for name, parameter in names.items():
+            variable = f"{prefix}_{name.replace('-', '_').upper()}"
+            if environment.get(variable, "") and variable not in OWN:
+                yield variable, parameter
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -53,8 +53,11 @@ class Loaded:
         if type(state) is not int:
             raise InvalidModel(f"{PLAN} is not one of this tinymill", at=str(folder))
         self.stateful = state > 0
-        if not 1 <= threads <= MOST_THREADS:
-            raise InvalidInput(f"{threads} threads", hint=f"1 to {MOST_THREADS} are possible")
+        whole = isinstance(threads, int | np.integer) and not isinstance(threads, bool)
+        if not whole or not 1 <= threads <= MOST_THREADS:
+            raise InvalidInput(
+                f"threads is {threads!r}", hint=f"a whole number from 1 to {MOST_THREADS}"
+            )
         if self.stateful and threads > 1:
             raise InvalidInput(
                 f"{threads} threads for a model that keeps state from frame to frame",

@@ -165,11 +165,15 @@ def columns_of(
             columns.append(array[:, None])
         else:
             raise InvalidInput(
-                f"shape {list(array.shape)}, the model wants {list(end.shape)}", at=_label(source)
+                f"shape {list(array.shape)}, the model wants {list(end.shape)}",
+                at=_label(source, end),
             )
     count = max((len(column) for column in columns), default=1)
     if any(len(column) not in (1, count) for column in columns):
-        raise InvalidInput(f"inputs of {[len(column) for column in columns]} frames")
+        told = ", ".join(
+            f"{end.name} of {len(column)}" for end, column in zip(ends, columns, strict=True)
+        )
+        raise InvalidInput(f"inputs of several numbers of frames: {told}")
     return columns, count
 
 
@@ -277,8 +281,10 @@ def outputs_of(raw: bytes, ends: Sequence[End], count: int) -> list[np.ndarray]:
     return [row[0] if count == 1 else np.stack(row) for row in rows]
 
 
-def _label(source: str | Path | np.ndarray) -> str:
-    return "input" if isinstance(source, np.ndarray) else str(source)
+def _label(source: str | Path | np.ndarray, end: End | None = None) -> str:
+    if not isinstance(source, np.ndarray):
+        return str(source)
+    return "input" if end is None else f"input '{end.name}'"
 
 
 def _load(
@@ -290,7 +296,7 @@ def _load(
     resize: bool,
 ) -> np.ndarray:
     if isinstance(source, np.ndarray):
-        return _typed(source, end, "input")
+        return _typed(source, end, _label(source, end))
     if str(source) == PATTERN:
         return pattern(end)
     path = Path(source)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ from typing import Any
 import numpy as np
 import onnx
 
-from ..errors import InvalidInput, ToolMissing
+from ..errors import InvalidInput, TinymillError, ToolMissing
 from ..files import written_whole
+from ..frontends import read_model
 from ..ir import DType
 from ..loaded import FRAMES_AT_ONCE, default_threads
 from ..ops.quantization import Quantize
@@ -21,6 +23,7 @@ from ..quantizer import (
     Method,
     Preparation,
     Samples,
+    class_count,
     convert,
     inputs_of,
     prepare,
@@ -29,6 +32,10 @@ from ..quantizer import (
 )
 from .compiling import compile
 from .loading import load
+from .lowering import lowered
+
+PERCENTILE = 99.99
+"""Of the values, where the method is "percentile"."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,8 @@ class Accuracy:
 @dataclass(frozen=True)
 class Quantized:
     """What ``quantize`` made. ``equalized`` counts pairs of layers, ``corrected`` layers;
-    ``unquantized`` names the layers that compute in float."""
+    ``left_out`` are the layers that could be neither, with the reason, ``warnings`` lines about
+    what was asked for and not done. ``unquantized`` names the layers that compute in float."""
 
     output: Path
     bytes: int
@@ -55,6 +63,8 @@ class Quantized:
     layers: tuple[LayerError, ...]
     unquantized: tuple[str, ...]
     accuracy: Accuracy | None
+    left_out: tuple[tuple[str, str], ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def worst(self, most: int = 3) -> tuple[LayerError, ...]:
         """The layers furthest from the float model, the worst first."""
@@ -67,7 +77,7 @@ def quantize(
     calibration: str | Path,
     output: str | Path,
     method: Method = "minmax",
-    percentile: float = 99.99,
+    percentile: float | None = None,
     samples: int = 256,
     equalize: bool = False,
     correct_bias: bool = False,
@@ -82,11 +92,12 @@ def quantize(
 
     The ranges of activations come from at most ``samples`` of ``calibration``, spread over all:
     least and greatest value ("minmax"), or cut where it costs least ("entropy") or at a
-    ``percentile``. ``quantizer.read_samples`` says what the data may be. ``evaluate`` is labelled
-    data to measure with (default: the calibration data, if it has labels); ``labels`` are that
-    data's. ``equalize`` and ``correct_bias`` are those of Nagel et al. (2019). The result is one
-    that ``compile`` takes, else nothing is written. Raises ``CompileError`` and its kin,
-    ``InvalidInput``, ``ToolMissing`` without ONNX Runtime.
+    ``percentile`` (of "percentile" only: 99.99). ``quantizer.read_samples`` says what the data
+    may be. ``evaluate`` is labelled data to measure with (default: the calibration data, if it
+    has labels); ``labels`` are that data's. ``equalize`` and ``correct_bias`` are those of Nagel
+    et al. (2019); an equalised model that is clearly further from the float one than a plain one
+    is not taken. The result is one that ``compile`` takes, else nothing is written. Raises
+    ``CompileError`` and its kin, ``InvalidInput``, ``ToolMissing`` without ONNX Runtime.
     """
     source, target = Path(model), Path(output)
     if target.suffix != ".onnx":
@@ -95,8 +106,13 @@ def quantize(
         raise InvalidInput("can't be written there", at=str(target))
     if samples < 1:
         raise InvalidInput(f"{samples} samples to calibrate with")
+    if percentile is not None and method != "percentile":
+        raise InvalidInput(
+            f"a percentile with the method {method}", hint="--method percentile takes one"
+        )
     preparation = preparation or Preparation()
     real = prepare(source, shapes)
+    _check_compiles(real, source)
     ends = inputs_of(real)
     own_labels = None if labels is None or evaluate is not None else Path(labels)
     data = read_samples(Path(calibration), ends, preparation, labels=own_labels, classes=classes)
@@ -110,15 +126,19 @@ def quantize(
             raise InvalidInput("has no labels to measure with", at=str(evaluate))
     elif data.labels is None:
         judged = None
+    if judged is not None:
+        _check_labels(real, judged, evaluate or calibration, labels)
     found = convert(
-        real, data.spread(samples), preparation, method=method, percentile=percentile,
+        real, data.spread(samples), preparation, method=method,
+        percentile=PERCENTILE if percentile is None else percentile,
         equalized=equalize, corrected=correct_bias, progress=progress,
     )  # fmt: skip
     content = found.model.SerializeToString()
     with tempfile.TemporaryDirectory(prefix="tinymill-") as name:
         written = Path(name) / "quantized.onnx"
         written.write_bytes(content)
-        compiled = compile(written, io="float")
+        with _in_words_of(written, source):
+            compiled = compile(written, io="float")
         accuracy = None if judged is None else _accuracy(real, written, judged, progress)
     floats = tuple(
         node.name
@@ -134,8 +154,44 @@ def quantize(
         stream.write(content)
     return Quantized(
         target, len(content), min(samples, data.count), found.equalized, found.corrected,
-        found.layers, floats, accuracy,
+        found.layers, floats, accuracy, found.left_out, found.warnings,
     )  # fmt: skip
+
+
+@contextmanager
+def _in_words_of(written: Path, source: Path) -> Iterator[None]:
+    """Failures on a file of ours, as failures on the one that it was made from."""
+    try:
+        yield
+    except TinymillError as error:
+        node = "" if error.at is None else error.at.removeprefix(str(written)).lstrip(": ,")
+        error.at = f"{source}, {node}" if node else str(source)
+        raise
+
+
+def _check_compiles(real: onnx.ModelProto, source: Path) -> None:
+    """Raises what ``compile`` would raise on the model after it is quantised, where it would on
+    the float one: before it is calibrated, which may take long."""
+    with tempfile.TemporaryDirectory(prefix="tinymill-") as name:
+        written = Path(name) / "float.onnx"
+        onnx.save(real, written)
+        with _in_words_of(written, source):
+            lowered(read_model(written), "float", "exact", None)
+
+
+def _check_labels(
+    real: onnx.ModelProto, judged: Samples, data: str | Path, labels: str | Path | None
+) -> None:
+    """Raises ``InvalidInput`` for a label that is none of the model's classes."""
+    assert judged.labels is not None
+    classes = class_count(real, judged.feed)
+    wrong = np.flatnonzero((judged.labels < 0) | (judged.labels >= classes))
+    if wrong.size:
+        raise InvalidInput(
+            f"label {judged.labels[wrong[0]]} of sample {wrong[0]}: the model has {classes:,} "
+            f"classes, 0 to {classes - 1:,}",
+            at=str(data if labels is None else labels),
+        )
 
 
 def _accuracy(

@@ -16,6 +16,7 @@ import typer
 
 from ..errors import TinymillError
 from .console import say
+from .origins import origin
 from .root import app
 
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]
@@ -84,7 +85,9 @@ def _fail_usage(error: Any) -> NoReturn:
     hint = None if context is None else f"{context.command_path} --help explains"
     # without the words that the check of a choice puts before its own
     problem = error.format_message().replace("Value error, ", "")
-    _fail(TinymillError(problem.rstrip("."), hint=hint))
+    parameter = getattr(getattr(error, "param", None), "name", None)
+    at = None if context is None or parameter is None else origin(context, parameter)
+    _fail(TinymillError(problem.rstrip("."), at=at, hint=hint))
 
 
 def _fail(error: TinymillError) -> NoReturn:

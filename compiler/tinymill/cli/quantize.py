@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from enum import StrEnum
 from math import inf
@@ -63,7 +64,9 @@ def command(
             "at --percentile",
         ),
     ] = Method.minmax,
-    percentile: Annotated[float, typer.Option(help="for --method percentile")] = 99.99,
+    percentile: Annotated[
+        float | None, typer.Option(help="for --method percentile [default: 99.99]")
+    ] = None,
     samples: Annotated[
         int, typer.Option(min=1, help="calibrate with at most so many, spread over all")
     ] = 256,
@@ -118,7 +121,7 @@ def command(
     if as_json:
         print_json(_quantized_json(found))
     else:
-        _show_quantized(found)
+        _show_quantized(found, equalize=equalize, correct_bias=correct_bias)
 
 
 class _Bars:
@@ -160,6 +163,8 @@ def _quantized_json(found: Quantized) -> dict[str, Any]:
         "samples": found.samples,
         "equalized_pairs": found.equalized,
         "corrected_layers": found.corrected,
+        "left_out": [{"name": name, "reason": reason} for name, reason in found.left_out],
+        "warnings": list(found.warnings),
         "float_layers": found.unquantized,
         # JSON has no infinity: null where nothing differs
         "layers": [
@@ -177,17 +182,23 @@ def _quantized_json(found: Quantized) -> dict[str, Any]:
     }
 
 
-def _show_quantized(found: Quantized) -> None:
+def _show_quantized(found: Quantized, *, equalize: bool, correct_bias: bool) -> None:
     table = table_of(">#", "layer", "op", ">SQNR, dB", ">its own rounding, dB")
     for index, layer in enumerate(found.layers):
         table.add_row(
             str(index), short(layer.name), layer.op, f"{layer.sqnr_db:.1f}", f"{layer.own_db:.1f}"
         )
     print_plain(table)
-    if found.equalized:
+    if equalize:
         out.print(f"equalised pairs of layers: {found.equalized}")
-    if found.corrected:
+    if correct_bias:
         out.print(f"layers with corrected biases: {found.corrected}")
+    if equalize or correct_bias:
+        reasons = Counter(reason for _, reason in found.left_out)
+        told = "; ".join(f"{count}: {reason}" for reason, count in reasons.items())
+        out.print(f"layers that can't be changed: {len(found.left_out)}{told and f' ({told})'}")
+    for warning in found.warnings:
+        out.print(f"warning: {warning}")
     worst = ", ".join(f"{short(each.name)} ({each.sqnr_db:.1f} dB)" for each in found.worst())
     if worst:
         out.print(f"furthest from the float model: {worst}")

@@ -14,6 +14,7 @@ from .. import __version__
 from . import edit
 from .console import out
 from .groups import spread
+from .origins import options_of, with_origins
 
 COMMANDS = (
     "inspect",
@@ -40,7 +41,7 @@ app = typer.Typer(
 
 for _name in COMMANDS:
     _module = importlib.import_module(f".{_name.replace('-', '_')}", __package__)
-    app.command(_name)(spread(_module.command))
+    app.command(_name)(with_origins(spread(_module.command)))
 app.add_typer(edit.app, name="edit")
 
 
@@ -67,18 +68,4 @@ def _root(
         raise typer.Exit
     if verbose:
         logging.basicConfig(level=logging.INFO, format="%(message)s")
-    context.default_map = defaults_of(_options(context), config, os.environ)
-
-
-def _options(context: typer.Context) -> dict[str, dict[str, str]]:
-    """For each command its long options, without dashes, and the parameters they set."""
-    commands = getattr(context.command, "commands", {})
-    return {
-        name: {
-            option.removeprefix("--"): parameter.name
-            for parameter in command.params
-            for option in parameter.opts
-            if option.startswith("--") and parameter.name
-        }
-        for name, command in commands.items()
-    }
+    context.default_map = defaults_of(options_of(context), config, os.environ)

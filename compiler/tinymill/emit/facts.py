@@ -210,12 +210,14 @@ class ModelFacts:
 
 
 def c_name(text: str) -> str:
-    """``text`` as a C identifier in lower case."""
+    """``text`` as a C identifier in lower case; "model" where it has no letter or digit of C's."""
     name = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
     name = name[:NAME_LENGTH].strip("_")
     # headers of the C library and of the kernels go by <name>.h too
-    if not name or name[0].isdigit() or name in TAKEN or name.startswith("tm_"):
-        name = f"m_{name}".rstrip("_")
+    if not name:
+        return "model"
+    if name[0].isdigit() or name in TAKEN or name.startswith("tm_"):
+        name = f"m_{name}"
     return f"{name}_" if name in C_KEYWORDS else name
 
 

@@ -13,6 +13,13 @@ from .facts import BoardFacts, facts_of
 from .source import Exportable, library_files
 
 PLAN = "plan.json"
+CMAKE_TAKEN = frozenset(
+    "all all_build clean depend edit_cache help install list_install_components package "
+    "package_source preinstall rebuild_cache run run_tests test zero_check "
+    # libraries of the system: a target of such a name is linked in their place
+    "c dl gcc m pthread rt stdc supc".split()
+)
+"""Names that CMake keeps for itself or that are linked as libraries."""
 
 
 @dataclass(frozen=True)
@@ -155,10 +162,22 @@ def export_files(model: Exportable, name: str) -> dict[str, str]:
         files[path] = (
             environment()
             .get_template(f"export/{source}")
-            .render(model=facts, board=facts.board, name=facts.name, macro=facts.macro)
+            .render(
+                model=facts,
+                board=facts.board,
+                name=facts.name,
+                macro=facts.macro,
+                target=f"tinymill-{facts.name}",
+                link=_cmake_link(facts.name),
+            )
         )
     files[PLAN] = json.dumps({**model.description, "export": name}, indent=1) + "\n"
     return dict(sorted(files.items()))
+
+
+def _cmake_link(name: str) -> str:
+    """What a CMake project links the model by: its name, unless that means something else there."""
+    return f"tinymill::{name}" if name in CMAKE_TAKEN else name
 
 
 def _check_start(board: Board, name: str) -> None:

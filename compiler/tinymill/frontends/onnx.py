@@ -19,7 +19,7 @@ from onnx import numpy_helper
 from onnx.checker import ValidationError
 from onnx.external_data_helper import load_external_data_for_tensor, uses_external_data
 
-from ..errors import InvalidModel, TinymillError, UnsupportedOp
+from ..errors import CompileError, InvalidModel, TinymillError, UnsupportedOp
 from ..ir import DType, Graph, GraphBuilder, Op, Port, Quant, TensorType, Types
 from ..ops.arithmetic import dequantize
 from ..ops.conv import out_size, same_pad
@@ -47,6 +47,17 @@ _BROKEN = (
     ValueError, TypeError, KeyError, IndexError, OverflowError, AttributeError, MemoryError,
     RecursionError, AssertionError, UnicodeDecodeError, ZeroDivisionError,
 )  # fmt: skip
+
+
+def check_opset(version: int) -> None:
+    """Raises ``UnsupportedOp`` for an opset that the installed onnx does not know yet: an op may
+    mean something else there."""
+    newest = onnx.defs.onnx_opset_version()
+    if version > newest:
+        raise UnsupportedOp(
+            f"opset {version}, the installed onnx {onnx.__version__} knows those up to {newest}",
+            hint="export the model with an earlier opset, or pip install -U onnx",
+        )
 
 
 def read_onnx(
@@ -97,6 +108,7 @@ class _Reader:
                 f"opset {self.opset}, {OLDEST_OPSET} or later is supported",
                 hint="convert the file with onnx.version_converter",
             )
+        check_opset(self.opset)
         graph = self.model.graph
         _check_names(graph)
         if graph.sparse_initializer:
@@ -110,7 +122,11 @@ class _Reader:
         nodes = _sorted(graph)
         check_supported(((_kind(node), _label(node)) for node in nodes), ONNX, "ONNX")
         for node in nodes:
-            ONNX[node.op_type](OnnxNode(self, node))
+            try:
+                ONNX[node.op_type](OnnxNode(self, node))
+            except CompileError as error:
+                error.at = error.at or _label(node)
+                raise
         for item in graph.output:
             value = self.value(item.name)
             shape = self.builder.types[value].shape

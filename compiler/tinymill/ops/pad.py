@@ -25,6 +25,7 @@ from ..ir import (
 from .moving import RANK
 from .registry import from_onnx, from_tflite
 from .rows import same_places, same_rows
+from .slice import slice_of
 
 MODES = {"constant": 0, "reflect": 1, "edge": 2}
 
@@ -172,5 +173,26 @@ def _from_onnx(node: Any) -> None:
         raise node.unsupported(f"mode {mode}")
     if len(widths) != 2 * rank:
         raise node.invalid(f"{len(widths)} pads for rank {rank}")
-    before, after = tuple(int(n) for n in widths[:rank]), tuple(int(n) for n in widths[rank:])
-    node.add(Pad(before, after, float(value), mode), [node.input(0)])
+    before, after = [int(n) for n in widths[:rank]], [int(n) for n in widths[rank:]]
+    _crop_and_pad(node, before, after, float(value), mode)
+
+
+def _crop_and_pad(
+    node: Any, before: Sequence[int], after: Sequence[int], value: float, mode: str
+) -> None:
+    """Adds a Pad; negative widths crop first, as a Slice."""
+    source = node.input(0)
+    if min((*before, *after), default=0) < 0:
+        ranges = [
+            slice(max(0, -b), n - max(0, -a))
+            for b, a, n in zip(before, after, node.type(0).shape, strict=True)
+        ]
+        if any(part.stop <= part.start for part in ranges):
+            raise node.invalid(f"padding {before}, {after} leaves nothing of its input")
+        crop = slice_of(node.type(0).shape, ranges)
+        if max((*before, *after)) <= 0:
+            node.add(crop, [source])
+            return
+        source = node.emit(crop, [source])
+    first, last = (tuple(max(0, n) for n in side) for side in (before, after))
+    node.add(Pad(first, last, value, mode), [source])

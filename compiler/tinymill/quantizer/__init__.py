@@ -15,8 +15,8 @@ from .convert import Method, quantize_ranges
 from .correct import correct_bias
 from .dataset import Preparation, Samples, read_samples
 from .edit import Editor
-from .equalize import equalize
-from .measure import LayerError, layer_errors, right_answers
+from .equalize import channel_ranges, equalize
+from .measure import LayerError, class_count, layer_errors, output_sqnr, right_answers
 from .prepare import prepare
 
 Progress = Callable[[str, int], Callable[[], None]]
@@ -24,17 +24,22 @@ Progress = Callable[[str, int], Callable[[], None]]
 
 COMPARED = 64
 """Samples over which the layers' errors are measured."""
+CLEARLY = 1.0
+"""Decibels that an equalised model's outputs may be worse than those of a plain one."""
 
 
 @dataclass(frozen=True)
 class Converted:
-    """An int8 model, the float one that it was made from, and what was done."""
+    """An int8 model, the float one that it was made from, and what was done: how many pairs of
+    layers were equalised, how many layers corrected, which ones (name, reason) could not be."""
 
     real: onnx.ModelProto
     model: onnx.ModelProto
     inputs: tuple[End, ...]
     equalized: int
     corrected: int
+    left_out: tuple[tuple[str, str], ...]
+    warnings: tuple[str, ...]
     layers: tuple[LayerError, ...]
 
 
@@ -65,28 +70,53 @@ def convert(
     if not 50 <= percentile <= 100:
         raise InvalidInput(f"percentile {percentile:g}", hint="50 to 100 are possible")
     inputs = inputs_of(model)
-    changed = onnx.ModelProto()
-    changed.CopyFrom(model)
-    editor = Editor(changed)
-    pairs = equalize(editor) if equalized else 0
-    layers = 0
-    if corrected:
-        step = progress("correcting biases", samples.count)
-        layers = correct_bias(editor, samples.feed, samples.count, step)
-    found = quantize_ranges(
-        changed, samples.feed, samples.count, method=method, percentile=percentile,
-        inputs=_pixels(inputs, preparation) if samples.pixels else {},
-        step=progress("calibrating", samples.count),
-    )  # fmt: skip
     few = samples.spread(COMPARED)
-    reference = onnx.ModelProto()
-    reference.CopyFrom(model)
-    if equalized:  # the scales of its values are those of the int8 model
-        equalize(Editor(reference))
+
+    def attempt(reference: onnx.ModelProto) -> tuple[onnx.ModelProto, int]:
+        """The int8 form of a float model, and how many biases were corrected for it."""
+        changed = _copy(reference)
+        layers = 0
+        if corrected:
+            step = progress("correcting biases", samples.count)
+            layers = correct_bias(Editor(changed), samples.feed, samples.count, step)
+        found = quantize_ranges(
+            changed, samples.feed, samples.count, method=method, percentile=percentile,
+            inputs=_pixels(inputs, preparation) if samples.pixels else {},
+            step=progress("calibrating", samples.count),
+        )  # fmt: skip
+        return found, layers
+
+    reference = model  # the scales of its values are those of the int8 model
+    found, layers = attempt(model)
+    pairs, warnings = 0, []
+    if equalized:
+        even = _copy(model)
+        editor = Editor(even)
+        step = progress("ranges of channels", few.count)
+        pairs = equalize(editor, channel_ranges(editor, few.feed, few.count, step))
+        if pairs:
+            other, count = attempt(even)
+            step = progress("comparing outputs", few.count)
+            plain_db, even_db = output_sqnr(model, (found, other), few.feed, few.count, step)
+            told = f"outputs at {even_db:.1f} dB, {plain_db:.1f} dB without equalising"
+            if even_db < plain_db - CLEARLY:
+                pairs = 0
+                warnings.append(f"{told}: it is left out")
+            else:
+                reference, found, layers = even, other, count
+                if even_db < plain_db:
+                    warnings.append(told)
     errors = layer_errors(
         reference, found, few.feed, few.count, progress("comparing layers", few.count)
     )
-    return Converted(model, found, inputs, pairs, layers, errors)
+    left_out = tuple(Editor(model).left_out()) if equalized or corrected else ()
+    return Converted(model, found, inputs, pairs, layers, left_out, tuple(warnings), errors)
+
+
+def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    return copy
 
 
 def _pixels(inputs: Sequence[End], preparation: Preparation) -> Mapping[str, tuple[float, int]]:
@@ -106,6 +136,7 @@ __all__ = [
     "Preparation",
     "Progress",
     "Samples",
+    "class_count",
     "convert",
     "inputs_of",
     "prepare",

@@ -6,7 +6,7 @@ Equalization and Bias Correction, ICCV 2019 (arXiv:1906.04721), section 4.2.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import onnx
@@ -35,6 +35,8 @@ def correct_bias(editor: Editor, feed: Feeds, count: int, step: Callable[[], Non
     instead); over a map it is the mean of all its places. ``step`` is called for each sample.
     """
     layers = editor.layers()
+    if not layers:
+        return 0
     inputs = list(dict.fromkeys(layer.input[0] for layer in layers))
     session = Session(editor.model, [name for name in inputs if name in editor.producers])
     sums: dict[str, np.ndarray] = {}
@@ -45,15 +47,13 @@ def correct_bias(editor: Editor, feed: Feeds, count: int, step: Callable[[], Non
             sums[name] = sums.get(name, 0.0) + values[name].astype(np.float64)
         step()
     means = {name: (total / count).astype(np.float32) for name, total in sums.items()}
-    errors = _errors(editor, layers, means)
+    errors = _errors(editor, means)
     for layer in layers:
         editor.set_bias(layer, editor.bias(layer) - errors[layer.output[0]])
     return len(layers)
 
 
-def _errors(
-    editor: Editor, layers: Sequence[NodeProto], means: dict[str, np.ndarray]
-) -> dict[str, np.ndarray]:
+def _errors(editor: Editor, means: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """For each layer's output the mean of (W' - W) x by channel."""
     apart = onnx.ModelProto()
     apart.CopyFrom(editor.model)
@@ -62,7 +62,7 @@ def _errors(
         rows = copies.by_output_channel(layer)
         copies.set_by_output_channel(layer, rounded(rows) - rows)
     nodes = []
-    for layer in layers:
+    for layer in copies.layers():
         node = NodeProto()
         node.CopyFrom(layer)
         del node.input[2:]  # no bias

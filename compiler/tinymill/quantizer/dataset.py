@@ -29,7 +29,10 @@ class Preparation:
     def __post_init__(self) -> None:
         for name, values in (("mean", self.mean), ("std", self.std)):
             if values is not None and not (values and np.isfinite(values).all()):
-                raise InvalidInput(f"{name} {values}", hint="one number, or one for each channel")
+                told = ", ".join(f"{value:g}" for value in values) or "of no numbers"
+                raise InvalidInput(
+                    f"{name} {told}", hint="one finite number, or one for each channel"
+                )
         if self.std is not None and 0.0 in self.std:
             raise InvalidInput("a std of 0 scales nothing")
         if self.layout not in (None, *LAYOUTS):

@@ -44,13 +44,26 @@ class Editor:
         return [node for node in self.model.graph.node if self.is_layer(node)]
 
     def is_layer(self, node: NodeProto) -> bool:
-        """A linear layer with constant weights and bias that no other node reads."""
-        if node.op_type not in LAYERS or attribute(node, "transA", 0):
-            return False
+        """A linear layer with constant weights and bias."""
+        return node.op_type in LAYERS and self._obstacle(node) is None
+
+    def left_out(self) -> list[tuple[str, str]]:
+        """Name of each layer with weights that can't be changed here, and why."""
+        return [
+            (node.name, reason)
+            for node in self.model.graph.node
+            if node.op_type in (*LAYERS, "MatMul") and (reason := self._obstacle(node)) is not None
+        ]
+
+    def _obstacle(self, node: NodeProto) -> str | None:
+        if node.op_type == "MatMul":
+            return "a MatMul, not a Conv or Gemm"
+        if attribute(node, "transA", 0):
+            return "its input is transposed"
         held = [name for name in node.input[1:3] if name]
-        return bool(held) and all(
-            name in self.constants and len(self.readers(name)) == 1 for name in held
-        )
+        if not held or not all(name in self.constants for name in held):
+            return "its weights or bias are computed by the model"
+        return None
 
     def layer_before(self, node: NodeProto) -> NodeProto | None:
         """The linear layer whose output ``node`` alone reads as its first input."""
@@ -89,6 +102,7 @@ class Editor:
         return numpy_helper.to_array(self.constants[name])
 
     def set_constant(self, name: str, array: np.ndarray) -> None:
+        """Sets an initializer, also for all others who read it."""
         fresh = numpy_helper.from_array(np.ascontiguousarray(array, np.float32), name)
         if name in self.constants:
             self.constants[name].CopyFrom(fresh)
@@ -127,7 +141,24 @@ class Editor:
             del layer.input[2:]
             layer.input.append(name)
             self._readers[name] = [layer]
-        self.set_constant(layer.input[2], bias / (attribute(layer, "beta", 1.0) or 1.0))
+        name = self._own(layer, 2)
+        self.set_constant(name, bias / (attribute(layer, "beta", 1.0) or 1.0))
+
+    def _own(self, layer: NodeProto, place: int) -> str:
+        """The name of a constant input that is the layer's alone: exporters write equal weights
+        of several layers once."""
+        name = layer.input[place]
+        readers = self.readers(name)
+        if len(readers) < 2 and name not in self.outputs:
+            return name
+        fresh = f"{name}_of_{layer.name or layer.output[0]}"
+        while fresh in self.constants or fresh in self.producers:
+            fresh += "_"
+        # by identity: protobuf's messages are equal where their content is
+        self._readers[name] = [each for each in readers if each is not layer]
+        layer.input[place] = fresh
+        self._readers[fresh] = [layer]
+        return fresh
 
     def _grouped(self, layer: NodeProto) -> np.ndarray:
         """The weights as [groups, outputs of a group, inputs of a group, kernel]."""
@@ -145,12 +176,12 @@ class Editor:
         shape = self._grouped(layer).shape
         turned = rows.reshape(shape[0], *(shape[axis] for axis in order[1:]))
         grouped = turned.transpose(order)  # each order is its own inverse
-        name = layer.input[1]
+        before = self.constant(layer.input[1])
         if layer.op_type == "ConvTranspose" or (
             layer.op_type == "Gemm" and not attribute(layer, "transB", 0)
         ):
             grouped = grouped.transpose(0, 2, 1, 3)
-        self.set_constant(name, grouped.reshape(self.constant(name).shape))
+        self.set_constant(self._own(layer, 1), grouped.reshape(before.shape))
 
 
 def _rows(grouped: np.ndarray, order: tuple[int, ...]) -> np.ndarray:

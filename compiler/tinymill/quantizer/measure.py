@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf, log10
 
@@ -15,6 +15,8 @@ from .runtime import Session
 Feeds = Callable[[int], dict[str, np.ndarray]]
 MOVING = ("Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 """Operators that leave each value as it is, and so its error."""
+EXACT_DB = 200.0
+"""Of an output without any error, where it is averaged with others."""
 _SUFFIX = "_QuantizeLinear_Input"
 """What the quantiser appends to a value's name where its old name goes to the quantised one."""
 
@@ -104,6 +106,39 @@ def _db(signal: float, noise: float) -> float:
     if noise == 0:
         return inf
     return 10 * log10(signal / noise) if signal > 0 else -inf
+
+
+def output_sqnr(
+    real: onnx.ModelProto,
+    quantized: Sequence[onnx.ModelProto],
+    feed: Feeds,
+    count: int,
+    step: Callable[[], None],
+) -> tuple[float, ...]:
+    """For each int8 model the mean over its outputs of their signal to noise, in dB, each at most
+    ``EXACT_DB``; the float model gives the truth."""
+    truth = Session(real)
+    rounded = [Session(model, truth.taps, exact=True) for model in quantized]
+    sums = np.zeros((len(quantized), len(truth.taps), 2))
+    for index in range(count):
+        given = feed(index)
+        reals = truth.run(given)
+        for which, session in enumerate(rounded):
+            found = session.run(given)
+            for place, name in enumerate(truth.taps):
+                x = reals[name].astype(np.float64)
+                sums[which, place] += ((x**2).sum(), ((x - found[name]) ** 2).sum())
+        step()
+    return tuple(
+        sum(min(max(_db(*pair), -EXACT_DB), EXACT_DB) for pair in pairs) / len(pairs)
+        for pairs in sums
+    )
+
+
+def class_count(model: onnx.ModelProto, feed: Feeds) -> int:
+    """How many values the first output has."""
+    session = Session(model)
+    return int(session.run(feed(0))[session.taps[0]].size)
 
 
 def right_answers(

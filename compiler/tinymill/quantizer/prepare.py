@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import TensorProto, version_converter
+from onnx import TensorProto, numpy_helper, version_converter
 
 from ..errors import InvalidModel, UnsupportedOp
 from ..frontends import read_model
+from ..frontends.onnx import check_opset
 from ..passes import pipeline, run_passes
 from .edit import Editor
 from .export import export
@@ -20,6 +21,9 @@ from .runtime import QUIET, onnxruntime, refusals
 OLDEST_OPSET = 13
 """Of per-channel QuantizeLinear."""
 TAKEN_OPSET = 17
+FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16)
+BOUNDING = ("Clip", "Max", "Min", "Where")
+"""Operators whose constants may be infinite."""
 QUANTISED = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear")
 
 
@@ -36,7 +40,9 @@ def prepare(path: Path, shapes: Mapping[str, Sequence[int]] | None = None) -> on
             )
     model = _in_opset(model)
     _fix_inputs(model, shapes or {})
+    _check_finite(model)
     model = _optimised(model)
+    _check_finite(model)  # what was folded from Constant nodes, too
     editor = Editor(model)
     _fold_batch_norm(editor)
     editor.name_nodes()
@@ -63,8 +69,32 @@ def _read(path: Path) -> onnx.ModelProto:
     raise InvalidModel("no ONNX model", at=at)
 
 
+def _check_finite(model: onnx.ModelProto) -> None:
+    """Raises ``InvalidModel`` for constants without a range; masks and bounds may be infinite."""
+    bounds = {
+        name
+        for node in model.graph.node
+        for place, name in enumerate(node.input)
+        if node.op_type in BOUNDING or (node.op_type == "Pad" and place)
+    }
+    for item in model.graph.initializer:
+        if item.data_type not in FLOATS:
+            continue
+        try:
+            array = numpy_helper.to_array(item)
+        except Exception:  # bytes that are not those of its shape: ONNX Runtime says which
+            continue
+        wrong = np.isnan(array) if item.name in bounds else ~np.isfinite(array)
+        if wrong.any():
+            raise InvalidModel(
+                f"{wrong.sum():,} of its {array.size:,} values are not finite",
+                at=f"tensor '{item.name}'",
+            )
+
+
 def _in_opset(model: onnx.ModelProto) -> onnx.ModelProto:
     found = [item.version for item in model.opset_import if item.domain in ("", "ai.onnx")]
+    check_opset(max(found, default=0))
     if not found or max(found) >= OLDEST_OPSET:
         return model
     try:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from ..errors import CompileError, ToolMissing, one_line
+from ..errors import CompileError, TinymillError, ToolMissing, one_line
 
 INSTALL = "pip install 'tinymill[quantize]'"
 QUIET, WARNINGS = 4, 2
@@ -30,7 +30,7 @@ def refusals(what: str) -> Iterator[None]:
     """Turns what ONNX Runtime raises on a model into ``CompileError``."""
     try:
         yield
-    except (CompileError, ToolMissing, MemoryError, OSError):
+    except (TinymillError, MemoryError, OSError):
         raise
     except Exception as error:  # its own classes are of no common family
         text = one_line(str(error) or type(error).__name__, 400)
