@@ -42,7 +42,9 @@ class Conv2D(Op):
     Output: [N, OH, OW, O] with OH = (H + top + bottom - (KH - 1) * dilation - 1) / stride + 1.
     Integer form: acc = bias + sum (x - zx) * (w - zw); y = clamp(rescale(acc) + zy).
     ``pad`` is (top, left, bottom, right); ``clamp`` is in output integers, or in reals for
-    float.
+    float. With ``folded`` the bias has the input's zero point folded in, acc = bias + sum x *
+    (w - zw), x outside the map being zx, and one beyond +-``BIAS_LIMIT`` counts as that; then
+    weights and bias may be variables.
     """
 
     stride: tuple[int, int] = (1, 1)
@@ -51,6 +53,7 @@ class Conv2D(Op):
     groups: int = 1
     clamp: tuple[float, float] | None = None
     rescale: Rescale | None = None
+    folded: bool = False
     bias_at = 2
 
     def infer(self, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
@@ -66,6 +69,7 @@ class Conv2D(Op):
         bias = inputs[2] if len(inputs) > 2 else None
         if bias is not None and bias.count != outs:
             raise InvalidModel(f"{bias.count} bias values for {outs} output channels")
+        check_folded(self.folded, self.rescale, weights, bias)
         check_alike(x, weights, bias)
         if min(self.stride) < 1 or min(self.dilation) < 1:
             raise InvalidModel(f"stride {self.stride}, dilation {self.dilation}")
@@ -112,19 +116,26 @@ class Conv2D(Op):
         zero = types.input(0).zero_point
         _, weights_zero = zero_of(types.input(1)).along(4)
         # float64 holds every integer sum of int8 products exactly
-        acc = self._correlate(
-            x.astype(np.float64) - zero, weights.astype(np.float64) - weights_zero, kind.shape
-        ).astype(np.int64)
-        acc = acc if bias is None else acc + bias.astype(np.int64)
+        values, weights = x.astype(np.float64), weights.astype(np.float64) - weights_zero
+        if self.folded:
+            assert bias is not None
+            acc = self._correlate(values, weights, kind.shape, zero).astype(np.int64)
+            acc += limited(bias)
+        else:
+            acc = self._correlate(values - zero, weights, kind.shape).astype(np.int64)
+            acc = acc if bias is None else acc + bias.astype(np.int64)
         low, high = self.clamp or kind.dtype.limits
         y = np.clip(rescale(acc, self.rescale) + kind.zero_point, low, high)
         return (y.astype(kind.dtype.numpy),)
 
-    def _correlate(self, x: np.ndarray, weights: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    def _correlate(
+        self, x: np.ndarray, weights: np.ndarray, shape: tuple[int, ...], outside: float = 0
+    ) -> np.ndarray:
         top, left, bottom, right = self.pad
         batch, height, width, _ = shape
         _, kh, kw, group_in = weights.shape
-        x = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
+        around = ((0, 0), (top, bottom), (left, right), (0, 0))
+        x = np.pad(x, around, constant_values=outside)
         acc = np.zeros(shape)
         for ky in range(kh):
             for kx in range(kw):
@@ -178,43 +189,36 @@ class Conv2D(Op):
             "groups": self.groups, "in_h": x.shape[1], "out_h": y.shape[1],
             "runs": kh * kw // side, "run": side * group_in,
         }  # fmt: skip
-        array = constants[1]
-        if array is None:
-            raise UnsupportedOp("convolution whose weights are computed at run time")
-        bias = constants[2] if len(inputs) > 2 and inputs[2] else None
-        if len(inputs) > 2 and inputs[2] and bias is None:
-            raise UnsupportedOp("convolution whose bias is computed at run time")
         padded = any(self.pad)
-        table = Table("weights", array, "OHWI")
         if self.rescale is None:
             low, high = self.clamp or (-np.inf, np.inf)
             params |= {"lo": float(low), "hi": float(high)}
-            bias = np.zeros(outs, np.float32) if bias is None else bias.astype(np.float32)
             operands = (
-                Rows(inputs[0], 0.0 if padded else None), table, Table("bias", bias),
-                Rows(outputs[0]),
+                Rows(inputs[0], 0.0 if padded else None),
+                weights_operand(inputs, constants, "OHWI"),
+                float_bias(inputs, constants, outs), Rows(outputs[0]),
             )  # fmt: skip
             return KernelCall("conv2d", "f32", params, operands, facts)
         zeros = zero_of(weights)
         low, high = self.clamp or y.dtype.limits
+        axes = "OHWI"
         if self._dense(types):
             params = {"rows": x.shape[0], "depth": kh * kw * group_in, "outs": outs}
-            table = Table("weights", array.reshape(outs, -1), "OI")
-            facts = {}
+            axes, facts = "OI", {}
         params |= rescale_params(self.rescale, outs)
         params |= {"out_zero": y.zero_point, "lo": int(low), "hi": int(high)}
         facts["weights_zero"] = int(any(zeros.zero_point))
-        folded = fold_offset(array, zeros, x.zero_point, bias)
         if facts["weights_zero"]:
             params["weights_zero"] = Table(
                 "weights_zero", np.broadcast_to(np.array(zeros.zero_point, np.int8), outs)
             )
-        if "rows" in params:
-            flat = (Flat(inputs[0]), table, Table("bias", folded), Flat(outputs[0]))
+        numbers = weights_operand(inputs, constants, axes)
+        bias = int8_bias(inputs, constants, zeros, x.zero_point, folded=self.folded)
+        if axes == "OI":
+            flat = (Flat(inputs[0]), numbers, bias, Flat(outputs[0]))
             return KernelCall("dense", "s8", params, flat, facts)
         operands = (
-            Rows(inputs[0], x.zero_point if padded else None), table, Table("bias", folded),
-            Rows(outputs[0]),
+            Rows(inputs[0], x.zero_point if padded else None), numbers, bias, Rows(outputs[0])
         )  # fmt: skip
         return KernelCall("conv2d", "s8", params, operands, facts)
 
@@ -322,6 +326,82 @@ def fold_offset(
     sums = (weights.astype(np.int64) - zeros).reshape(weights.shape[0], -1).sum(axis=1)
     base = 0 if bias is None else bias.astype(np.int64).ravel()
     return (base - zero * sums).astype(np.int32)
+
+
+BIAS_LIMIT = 1 << 30
+"""A folded bias beyond +- this counts as this, so that no sum leaves 32 bits."""
+MOST_FOLDED_TAPS = BIAS_LIMIT // (128 * 256) - 1
+
+
+def limited(bias: np.ndarray) -> np.ndarray:
+    """A folded bias as int64 within +-``BIAS_LIMIT``."""
+    return np.clip(bias.astype(np.int64), -BIAS_LIMIT, BIAS_LIMIT)
+
+
+def check_folded(
+    folded: bool, how: Rescale | None, weights: TensorType, bias: TensorType | None
+) -> None:
+    """Raises ``InvalidModel`` where there is no int32 bias to fold a zero point into, or sums may
+    leave 32 bits."""
+    if not folded:
+        return
+    if how is None or bias is None or bias.dtype is not DType.INT32:
+        raise InvalidModel("a folded bias is int32, of an integer layer")
+    if prod(weights.shape[1:]) > MOST_FOLDED_TAPS:
+        raise InvalidModel(
+            f"sums of {prod(weights.shape[1:]):,} products and a bias that varies",
+            hint=f"{MOST_FOLDED_TAPS:,} fit 32 bits for certain",
+        )
+
+
+def weights_operand(
+    inputs: Sequence[str], constants: Sequence[np.ndarray | None], axes: str
+) -> Table | Flat:
+    """The weights (input 1) as kernels take them; those of a map flattened where ``axes`` is
+    "OI"."""
+    array = constants[1]
+    if array is None:
+        return Flat(inputs[1], "weights")
+    return Table("weights", array.reshape(len(array), -1) if axes == "OI" else array, axes)
+
+
+def float_bias(
+    inputs: Sequence[str], constants: Sequence[np.ndarray | None], outs: int
+) -> Table | Flat:
+    """The bias (input 2, may be absent) of a float layer."""
+    if len(inputs) < 3 or not inputs[2]:
+        return Table("bias", np.zeros(outs, np.float32))
+    array = constants[2]
+    if array is None:
+        return Flat(inputs[2], "bias")
+    return Table("bias", array.astype(np.float32))
+
+
+def int8_bias(
+    inputs: Sequence[str],
+    constants: Sequence[np.ndarray | None],
+    zeros: Quant,
+    zero: int,
+    *,
+    folded: bool,
+) -> Table | Flat:
+    """The bias (input 2, may be absent) of an integer layer, the input's zero point folded in.
+
+    ``zeros`` are those of the weights. Raises ``UnsupportedOp`` where weights or bias are computed
+    at run time and the zero point is not folded in beforehand.
+    """
+    weights, bias = constants[1], constants[2] if len(inputs) > 2 and inputs[2] else None
+    absent = len(inputs) < 3 or not inputs[2]
+    if folded:
+        if bias is None:
+            return Flat(inputs[2], "bias")
+        return Table("bias", limited(bias.ravel()).astype(np.int32))
+    if weights is None or (bias is None and not absent):
+        raise UnsupportedOp(
+            "weights or bias computed at run time",
+            hint="a layer with variable weights or bias has its input's zero point folded in",
+        )
+    return Table("bias", fold_offset(weights, zeros, zero, bias))
 
 
 def rescale_params(how: Rescale, outs: int) -> Mapping[str, Param]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InvalidModel, UnsupportedOp
+from ..errors import InvalidModel
 from ..ir import (
     DType,
     Example,
@@ -26,7 +26,17 @@ from ..ir import (
     Window,
 )
 from .arithmetic import fixed_point, float_scale, quantize_clamp, rescale
-from .conv import check_alike, fold_offset, is_int8_conv, rescale_params, zero_of
+from .conv import (
+    check_alike,
+    check_folded,
+    float_bias,
+    int8_bias,
+    is_int8_conv,
+    limited,
+    rescale_params,
+    weights_operand,
+    zero_of,
+)
 from .registry import from_tflite
 from .rows import same_places, same_rows
 
@@ -35,7 +45,8 @@ from .rows import same_places, same_rows
 class FullyConnected(Op):
     """y[..., o] = clamp(bias[o] + sum over i of x[..., i] * weights[o, i]).
 
-    Inputs: x [..., I], weights [O, I] (constant), bias [O] or none. Integer form as Conv2D.
+    Inputs: x [..., I], weights [O, I], bias [O] or none. Integer form, and what ``folded`` says, as
+    Conv2D.
     ``flatten`` takes all axes of x but those that leave rows of I together (TFLite without
     keep_num_dims): the output is [rows, O].
     """
@@ -43,6 +54,7 @@ class FullyConnected(Op):
     flatten: bool = False
     clamp: tuple[float, float] | None = None
     rescale: Rescale | None = None
+    folded: bool = False
     bias_at = 2
 
     def infer(self, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
@@ -54,6 +66,7 @@ class FullyConnected(Op):
         bias = inputs[2] if len(inputs) > 2 else None
         if bias is not None and bias.count != outs:
             raise InvalidModel(f"{bias.count} bias values for {outs} outputs")
+        check_folded(self.folded, self.rescale, weights, bias)
         check_alike(x, weights, bias)
         if self.flatten:
             return (TensorType((x.count // depth, outs), x.dtype),)
@@ -87,8 +100,10 @@ class FullyConnected(Op):
             return (y.reshape(kind.shape),)
         _, zeros = zero_of(types.input(1)).along(2)
         # float64 holds every integer sum of int8 products exactly
-        acc = (rows - types.input(0).zero_point) @ (weights.astype(np.float64) - zeros).T
-        acc = acc.astype(np.int64) + (0 if bias is None else bias.astype(np.int64))
+        acc = rows - (0 if self.folded else types.input(0).zero_point)
+        acc = (acc @ (weights.astype(np.float64) - zeros).T).astype(np.int64)
+        if bias is not None:
+            acc += limited(bias) if self.folded else bias.astype(np.int64)
         low, high = self.clamp or kind.dtype.limits
         y = np.clip(rescale(acc, self.rescale) + kind.zero_point, low, high)
         return (y.astype(kind.dtype.numpy).reshape(kind.shape),)
@@ -111,17 +126,13 @@ class FullyConnected(Op):
     ) -> KernelCall:
         x, weights, y = types.input(0), types.input(1), types.output
         outs, depth = weights.shape
-        array = constants[1]
-        bias = constants[2] if len(inputs) > 2 and inputs[2] else None
-        if array is None or (len(inputs) > 2 and inputs[2] and bias is None):
-            raise UnsupportedOp("weights or bias computed at run time")
         params: dict[str, Param] = {"rows": x.count // depth, "depth": depth, "outs": outs}
-        table = Table("weights", array, "OI")
+        numbers = weights_operand(inputs, constants, "OI")
         if self.rescale is None:
             low, high = self.clamp or (-np.inf, np.inf)
             params |= {"lo": float(low), "hi": float(high)}
-            bias = np.zeros(outs, np.float32) if bias is None else bias.astype(np.float32)
-            operands = (Flat(inputs[0]), table, Table("bias", bias), Flat(outputs[0]))
+            bias = float_bias(inputs, constants, outs)
+            operands = (Flat(inputs[0]), numbers, bias, Flat(outputs[0]))
             return KernelCall("dense", "f32", params, operands)
         zeros = zero_of(weights)
         low, high = self.clamp or y.dtype.limits
@@ -132,8 +143,8 @@ class FullyConnected(Op):
             params["weights_zero"] = Table(
                 "weights_zero", np.broadcast_to(np.array(zeros.zero_point, np.int8), outs)
             )
-        folded = Table("bias", fold_offset(array, zeros, x.zero_point, bias))
-        operands = (Flat(inputs[0]), table, folded, Flat(outputs[0]))
+        bias = int8_bias(inputs, constants, zeros, x.zero_point, folded=self.folded)
+        operands = (Flat(inputs[0]), numbers, bias, Flat(outputs[0]))
         return KernelCall("dense", "s8", params, operands, facts)
 
     @classmethod
