@@ -120,7 +120,7 @@ class Conv2D(Op):
         if self.folded:
             assert bias is not None
             acc = self._correlate(values, weights, kind.shape, zero).astype(np.int64)
-            acc += limited(bias)
+            acc += limited(bias, types.input(1), self.rescale)
         else:
             acc = self._correlate(values - zero, weights, kind.shape).astype(np.int64)
             acc = acc if bias is None else acc + bias.astype(np.int64)
@@ -213,7 +213,8 @@ class Conv2D(Op):
                 "weights_zero", np.broadcast_to(np.array(zeros.zero_point, np.int8), outs)
             )
         numbers = weights_operand(inputs, constants, axes)
-        bias = int8_bias(inputs, constants, zeros, x.zero_point, folded=self.folded)
+        bias, limits = int8_bias(inputs, constants, types, self.rescale, folded=self.folded)
+        params |= limits
         if axes == "OI":
             flat = (Flat(inputs[0]), numbers, bias, Flat(outputs[0]))
             return KernelCall("dense", "s8", params, flat, facts)
@@ -329,13 +330,41 @@ def fold_offset(
 
 
 BIAS_LIMIT = 1 << 30
-"""A folded bias beyond +- this counts as this, so that no sum leaves 32 bits."""
+"""The most that a folded bias counts for, so that no sum leaves 32 bits."""
 MOST_FOLDED_TAPS = BIAS_LIMIT // (128 * 256) - 1
+SPREAD = 512
+"""Outputs that an accumulator moves past: more than the integers of the output."""
 
 
-def limited(bias: np.ndarray) -> np.ndarray:
-    """A folded bias as int64 within +-``BIAS_LIMIT``."""
-    return np.clip(bias.astype(np.int64), -BIAS_LIMIT, BIAS_LIMIT)
+def bias_limits(weights: TensorType, how: Rescale) -> np.ndarray:
+    """[O] int64: a folded bias counts for that much at most.
+
+    Beyond it every sum is clamped at the same end of the output: it is what a window can sum to,
+    with any weights, and ``SPREAD`` steps of the output. Channels of so small a factor that this
+    is beyond ``BIAS_LIMIT`` have that.
+    """
+    outs = weights.shape[0]
+    if isinstance(how, FixedPoint):
+        shift = np.broadcast_to(np.array(how.shift, np.int64), outs)
+        fraction = np.broadcast_to(np.array(how.multiplier, np.float64), outs)
+        factor = np.ldexp(fraction, shift - 31)
+    else:
+        factor = np.broadcast_to(np.array(how.m, np.float64), outs)
+    with np.errstate(divide="ignore", over="ignore"):
+        steps = np.minimum(np.ceil(SPREAD / factor), BIAS_LIMIT)
+    return np.minimum(most_sum(weights) + steps.astype(np.int64), BIAS_LIMIT)
+
+
+def most_sum(weights: TensorType) -> int:
+    """The most, and the least negated, that sum x * (w - zw) can be with any weights."""
+    zeros = zero_of(weights).zero_point
+    return prod(weights.shape[1:]) * 128 * max(128 + max(zeros), 127 - min(zeros))
+
+
+def limited(bias: np.ndarray, weights: TensorType, how: Rescale) -> np.ndarray:
+    """A folded bias as int64 within ``bias_limits``."""
+    limits = bias_limits(weights, how)
+    return np.clip(bias.astype(np.int64).ravel(), -limits, limits)
 
 
 def check_folded(
@@ -352,6 +381,12 @@ def check_folded(
             f"sums of {prod(weights.shape[1:]):,} products and a bias that varies",
             hint=f"{MOST_FOLDED_TAPS:,} fit 32 bits for certain",
         )
+    if isinstance(how, FixedPoint):
+        left = max(0, *how.shift) if how.shift else 0
+        if (2 * most_sum(weights) + SPREAD) << left > 1 << 31:
+            raise InvalidModel(
+                "a bias that varies, and sums that a left shift takes beyond 32 bits"
+            )
 
 
 def weights_operand(
@@ -380,28 +415,35 @@ def float_bias(
 def int8_bias(
     inputs: Sequence[str],
     constants: Sequence[np.ndarray | None],
-    zeros: Quant,
-    zero: int,
+    types: Types,
+    how: Rescale,
     *,
     folded: bool,
-) -> Table | Flat:
-    """The bias (input 2, may be absent) of an integer layer, the input's zero point folded in.
+) -> tuple[Table | Flat, dict[str, Param]]:
+    """The bias (input 2, may be absent) of an integer layer, the input's zero point folded in, and
+    the params that go with it: its limits where weights or bias are no constants.
 
-    ``zeros`` are those of the weights. Raises ``UnsupportedOp`` where weights or bias are computed
-    at run time and the zero point is not folded in beforehand.
+    Raises ``UnsupportedOp`` where they are computed at run time and the zero point is not folded in
+    beforehand.
     """
-    weights, bias = constants[1], constants[2] if len(inputs) > 2 and inputs[2] else None
+    weights = constants[1]
     absent = len(inputs) < 3 or not inputs[2]
-    if folded:
-        if bias is None:
-            return Flat(inputs[2], "bias")
-        return Table("bias", limited(bias.ravel()).astype(np.int32))
-    if weights is None or (bias is None and not absent):
-        raise UnsupportedOp(
-            "weights or bias computed at run time",
-            hint="a layer with variable weights or bias has its input's zero point folded in",
-        )
-    return Table("bias", fold_offset(weights, zeros, zero, bias))
+    bias = None if absent else constants[2]
+    if not folded:
+        if weights is None or (bias is None and not absent):
+            raise UnsupportedOp(
+                "weights or bias computed at run time",
+                hint="a layer with variable weights or bias has its input's zero point folded in",
+            )
+        zeros = zero_of(types.input(1))
+        return Table("bias", fold_offset(weights, zeros, types.input(0).zero_point, bias)), {}
+    params: dict[str, Param] = {}
+    if weights is None or bias is None:
+        limits = bias_limits(types.input(1), how)
+        params["bias_limit"] = Table("bias_limit", limits.astype(np.int32))
+    if bias is None:
+        return Flat(inputs[2], "bias"), params
+    return Table("bias", limited(bias, types.input(1), how).astype(np.int32)), params
 
 
 def rescale_params(how: Rescale, outs: int) -> Mapping[str, Param]:

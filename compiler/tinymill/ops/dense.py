@@ -103,7 +103,8 @@ class FullyConnected(Op):
         acc = rows - (0 if self.folded else types.input(0).zero_point)
         acc = (acc @ (weights.astype(np.float64) - zeros).T).astype(np.int64)
         if bias is not None:
-            acc += limited(bias) if self.folded else bias.astype(np.int64)
+            folded = limited(bias, types.input(1), self.rescale) if self.folded else bias
+            acc += folded.astype(np.int64)
         low, high = self.clamp or kind.dtype.limits
         y = np.clip(rescale(acc, self.rescale) + kind.zero_point, low, high)
         return (y.astype(kind.dtype.numpy).reshape(kind.shape),)
@@ -131,8 +132,12 @@ class FullyConnected(Op):
         if self.rescale is None:
             low, high = self.clamp or (-np.inf, np.inf)
             params |= {"lo": float(low), "hi": float(high)}
-            bias = float_bias(inputs, constants, outs)
-            operands = (Flat(inputs[0]), numbers, bias, Flat(outputs[0]))
+            operands = (
+                Flat(inputs[0]),
+                numbers,
+                float_bias(inputs, constants, outs),
+                Flat(outputs[0]),
+            )
             return KernelCall("dense", "f32", params, operands)
         zeros = zero_of(weights)
         low, high = self.clamp or y.dtype.limits
@@ -143,7 +148,8 @@ class FullyConnected(Op):
             params["weights_zero"] = Table(
                 "weights_zero", np.broadcast_to(np.array(zeros.zero_point, np.int8), outs)
             )
-        bias = int8_bias(inputs, constants, zeros, x.zero_point, folded=self.folded)
+        bias, limits = int8_bias(inputs, constants, types, self.rescale, folded=self.folded)
+        params |= limits
         operands = (Flat(inputs[0]), numbers, bias, Flat(outputs[0]))
         return KernelCall("dense", "s8", params, operands, facts)
 
