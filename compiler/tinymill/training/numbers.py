@@ -12,8 +12,6 @@ from ..ops.conv_gradient import ConvInputGradient, ConvWeightUpdate, input_sums,
 from ..ops.gradient_moves import GradientSpread, MaxPoolGradient
 from .autodiff import AddingTape
 
-RATIO = float(1 << 14)
-
 
 @dataclass
 class NumbersTape(AddingTape):
@@ -97,7 +95,6 @@ class ExpectationTape(AddingTape):
     and the weights taken for independent. ``peaks`` as for ``NumbersTape``."""
 
     graph: Graph
-    weights_of: Mapping[str, np.ndarray]
     peaks: list[float] = field(default_factory=list)
     tail: float = 6.0
     """How many times its root mean square the largest of a gradient is."""
@@ -109,7 +106,10 @@ class ExpectationTape(AddingTape):
     def gate(
         self, at: Site, g: Gradient, factor: np.ndarray, clamp: tuple[int, int] | None
     ) -> Gradient:
-        return self._made(g * rms(factor))
+        zero = at.types.output.zero_point
+        # a ReLU stops every other one
+        passed = 1.0 if clamp is None or clamp[0] < zero < clamp[1] else 0.5
+        return self._made(g * rms(factor) * passed**0.5)
 
     def slope(self, at: Site, g: Gradient, slopes: np.ndarray) -> Gradient:
         return self._made(g * rms(slopes))
@@ -118,7 +118,8 @@ class ExpectationTape(AddingTape):
         if not at.wanted[0]:
             return None
         name = at.node.inputs[1]
-        weights = self.weights_of[name]
+        held = self.graph.variables.get(name)
+        weights = self.graph.constant(name) if held is None else held
         outs, kh, kw, _ = ohwi(at.types.input(1))
         reached = outs // form.groups * kh * kw / (form.stride[0] * form.stride[1])
         return self._made(h * rms(weights) * max(1.0, reached) ** 0.5)
