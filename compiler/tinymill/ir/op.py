@@ -82,9 +82,14 @@ class Rows:
 
 @dataclass(frozen=True)
 class Flat:
-    """Operand handed to a kernel as a plain pointer."""
+    """Operand handed to a kernel as a plain pointer.
+
+    ``role`` names one that stands where kernels usually read a constant (``Table``): weights or
+    a bias that are variables.
+    """
 
     value: str
+    role: str = ""
 
 
 @dataclass(frozen=True)
