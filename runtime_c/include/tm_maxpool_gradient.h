@@ -1,0 +1,19 @@
+/* The gradient of maximum pooling. A window's gradient goes to its first place, row by row, that
+ * has the value of the window's output; to none where the output was clamped to another:
+ *
+ * g[y][x][c] = saturate(sum of h[oy][ox][c]) over the windows whose first place that is,
+ *
+ * saturated to [-limit, limit]. No overlap of inputs and output. */
+#ifndef TM_MAXPOOL_GRADIENT_H
+#define TM_MAXPOOL_GRADIENT_H
+
+#include "tm_gradient_spread.h"
+
+typedef struct {
+  TM_POOL_GEOMETRY   /* as of the pooling: in_w is that of x and g, out_w that of y and h */
+      int32_t limit; /* at most 32767 */
+} tm_maxpool_gradient_s16_params;
+
+/* operands: rows x (int8), rows y (int8), rows h (int16), rows g (int16) */
+
+#endif

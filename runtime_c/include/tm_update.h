@@ -1,0 +1,88 @@
+/* Steps of weights and biases by float32: each value by itself, no order of sums. The same bits on
+ * every target: no fused multiply-add, no math library. */
+#ifndef TM_UPDATE_H
+#define TM_UPDATE_H
+
+#include <stdint.h>
+#include <string.h>
+
+/* A good mixing of 32 bits (Wellons' lowbias32). */
+static inline uint32_t tm_mix(uint32_t x) {
+  x ^= x >> 16;
+  x *= 0x7FEB352Du;
+  x ^= x >> 15;
+  x *= 0x846CA68Bu;
+  x ^= x >> 16;
+  return x;
+}
+
+/* The seed of a layer's random numbers in step `counter`. */
+static inline uint32_t tm_update_seed(uint32_t counter, uint32_t layer) {
+  return tm_mix(counter * 0x9E3779B9u + layer);
+}
+
+/* Evenly spread over [0, 1): value `index` of a seed. */
+static inline float tm_update_random(uint32_t seed, uint32_t index) {
+  return (float)(int32_t)(tm_mix(seed + index) >> 8) * 5.9604644775390625e-8f;
+}
+
+/* x * 2^exponent, rounded once. */
+static inline float tm_update_scaled(float x, int32_t exponent) {
+  const float up = 1.7014118346046923e38f;    /* 2^127 */
+  const float down = 1.9721522630525295e-31f; /* 2^-102: what it makes subnormal rounds to 0 or
+                                                 is exact in the end */
+  uint32_t bits;
+  float power;
+  for (int32_t times = 0; times < 3 && exponent > 127; ++times) {
+    x = x * up;
+    exponent -= 127;
+  }
+  for (int32_t times = 0; times < 3 && exponent < -126; ++times) {
+    x = x * down;
+    exponent += 102;
+  }
+  exponent = exponent > 127 ? 127 : (exponent < -126 ? -126 : exponent);
+  bits = (uint32_t)(exponent + 127) << 23;
+  memcpy(&power, &bits, sizeof power);
+  return x * power;
+}
+
+/* The integer next to or below x, |x| < 2^31. */
+static inline int32_t tm_update_floor(float x) {
+  const int32_t whole = (int32_t)x;
+  return whole - (x < (float)whole ? 1 : 0);
+}
+
+/* The nearest integer, half to even, |x| <= 2^30. */
+static inline int32_t tm_update_nearest(float x) {
+  const float magic = 12582912.0f; /* 1.5 * 2^23: the rounded value is in the low bits of the sum */
+  int32_t bits;
+  if (x >= 4194304.0f || x <= -4194304.0f) {
+    /* a multiple of a half, or whole */
+    const int32_t low = tm_update_floor(x);
+    const float rest = x - (float)low;
+    return low + (rest > 0.5f || (rest == 0.5f && (low & 1)) ? 1 : 0);
+  }
+  x = x + magic;
+  memcpy(&bits, &x, sizeof bits);
+  return bits - 0x4B400000;
+}
+
+/* The weight nearest to `t`, or if `stochastic` below t + u, within int8; `w` if t is no number. */
+static inline int32_t tm_update_weight(float t, int32_t w, int32_t stochastic, float u) {
+  if (stochastic) {
+    t = t + u;
+  }
+  if (t >= 127.0f) {
+    return 127;
+  }
+  if (t <= -128.0f) {
+    return -128;
+  }
+  if (!(t == t)) {
+    return w;
+  }
+  return stochastic ? tm_update_floor(t) : tm_update_nearest(t);
+}
+
+#endif
