@@ -2,7 +2,9 @@
  *
  * y = saturate(round((a * factor_a + b * factor_b) * 2^-shift)),
  *
- * saturated to [-limit, limit], rounded half up. y may be a or b. */
+ * saturated to [-limit, limit], rounded half up. y may be a or b.
+ *
+ * operands: const int16_t *a, const int16_t *b, int16_t *y */
 #ifndef TM_GRADIENT_ADD_H
 #define TM_GRADIENT_ADD_H
 
@@ -13,9 +15,7 @@ typedef struct {
   int32_t count;              /* elements */
   int32_t factor_a, factor_b; /* 0 to 2^14 */
   int32_t shift;              /* in [-15, 31] */
-  int32_t limit;              /* at most 32767 */
+  int32_t limit;              /* 1 to 32767 */
 } tm_gradient_add_s16_params;
-
-/* operands: const int16_t *a, const int16_t *b, int16_t *y */
 
 #endif

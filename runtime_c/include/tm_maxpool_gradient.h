@@ -3,7 +3,9 @@
  *
  * g[y][x][c] = saturate(sum of h[oy][ox][c]) over the windows whose first place that is,
  *
- * saturated to [-limit, limit]. No overlap of inputs and output. */
+ * saturated to [-limit, limit]. No overlap of inputs and output.
+ *
+ * operands: rows x (int8), rows y (int8), rows h (int16), rows g (int16) */
 #ifndef TM_MAXPOOL_GRADIENT_H
 #define TM_MAXPOOL_GRADIENT_H
 
@@ -11,9 +13,7 @@
 
 typedef struct {
   TM_POOL_GEOMETRY   /* as of the pooling: in_w is that of x and g, out_w that of y and h */
-      int32_t limit; /* at most 32767 */
+      int32_t limit; /* 1 to 32767 */
 } tm_maxpool_gradient_s16_params;
-
-/* operands: rows x (int8), rows y (int8), rows h (int16), rows g (int16) */
 
 #endif

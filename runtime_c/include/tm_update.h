@@ -26,25 +26,15 @@ static inline float tm_update_random(uint32_t seed, uint32_t index) {
   return (float)(int32_t)(tm_mix(seed + index) >> 8) * 5.9604644775390625e-8f;
 }
 
-/* x * 2^exponent, rounded once. */
-static inline float tm_update_scaled(float x, int32_t exponent) {
-  const float up = 1.7014118346046923e38f;    /* 2^127 */
-  const float down = 1.9721522630525295e-31f; /* 2^-102: what it makes subnormal rounds to 0 or
-                                                 is exact in the end */
-  uint32_t bits;
-  float power;
-  for (int32_t times = 0; times < 3 && exponent > 127; ++times) {
-    x = x * up;
-    exponent -= 127;
-  }
-  for (int32_t times = 0; times < 3 && exponent < -126; ++times) {
-    x = x * down;
-    exponent += 102;
-  }
-  exponent = exponent > 127 ? 127 : (exponent < -126 ? -126 : exponent);
-  bits = (uint32_t)(exponent + 127) << 23;
-  memcpy(&power, &bits, sizeof power);
-  return x * power;
+/* What a sum of products counts in a step: (rate * coefficient) * 2^exponent, the exponent cut to
+ * that of a normal number. */
+static inline float tm_update_factor(float rate, float coefficient, int32_t exponent) {
+  const int32_t power = exponent > 127 ? 127 : (exponent < -126 ? -126 : exponent);
+  const uint32_t bits = (uint32_t)(power + 127) << 23;
+  const float product = rate * coefficient;
+  float factor;
+  memcpy(&factor, &bits, sizeof factor);
+  return product * factor;
 }
 
 /* The integer next to or below x, |x| < 2^31. */
