@@ -2,22 +2,26 @@
  *
  * g[y][x][c] = saturate(round(2^-shift * sum of h[oy][ox][c] * multiplier[n - 1])) over all windows
  * (oy, ox) that hold (y, x): oy * stride_h - pad_top <= y < oy * stride_h - pad_top + window_h,
- * likewise ox; n is how many places of the map the window has, so that the multiplier is that of
- * 1 / n (of one value throughout where padding is counted). A mean over the whole map is one
+ * likewise ox; n is how many places of the map the window has, or with count_padding all of the
+ * window. A mean over the whole map is one
  * window. Saturated to [-limit, limit], rounded half up. No overlap of input and output.
  *
- * operands: rows h, const int16_t *multiplier (window_h * window_w of 0 to 32767; no sum of
- * products leaves 32 bits), rows g */
+ * operands: rows h, rows g */
 #ifndef TM_GRADIENT_SPREAD_H
 #define TM_GRADIENT_SPREAD_H
 
 #include "tm_gradient.h"
 #include "tm_pool.h"
 
+/* geometry as of the pooling: in_w is that of g, out_w that of h */
 typedef struct {
-  TM_POOL_GEOMETRY   /* as of the pooling: in_w is that of g, out_w that of h */
-      int32_t shift; /* in [-15, 31] */
-  int32_t limit;     /* 1 to 32767 */
+  TM_POOL_GEOMETRY
+  int32_t in_h, out_h;
+  int32_t count_padding;
+  const int16_t
+      *multiplier; /* window_h * window_w of 0 to 32767; no sum of products leaves 32 bits */
+  int32_t shift;   /* in [-15, 31] */
+  int32_t limit;   /* 1 to 32767 */
 } tm_gradient_spread_s16_params;
 
 /* The windows, of `outputs`, that hold place `place` of a map: [first, last). */

@@ -11,9 +11,12 @@
 
 #include "tm_gradient_spread.h"
 
+/* geometry as of the pooling: in_w is that of x and g, out_w that of y and h */
 typedef struct {
-  TM_POOL_GEOMETRY   /* as of the pooling: in_w is that of x and g, out_w that of y and h */
-      int32_t limit; /* 1 to 32767 */
+  TM_POOL_GEOMETRY
+  int32_t in_h, out_h;
+  int32_t shift; /* 0 */
+  int32_t limit; /* 1 to 32767 */
 } tm_maxpool_gradient_s16_params;
 
 #endif

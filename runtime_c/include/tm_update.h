@@ -58,10 +58,20 @@ static inline int32_t tm_update_nearest(float x) {
   return bits - 0x4B400000;
 }
 
-/* The weight nearest to `t`, or if `stochastic` below t + u, within int8; `w` if t is no number. */
-static inline int32_t tm_update_weight(float t, int32_t w, int32_t stochastic, float u) {
+/* b - d within int32. */
+static inline int32_t tm_update_less(int32_t b, int64_t d) {
+  const int64_t less = b - d;
+  return less < INT32_MIN ? INT32_MIN : (less > INT32_MAX ? INT32_MAX : (int32_t)less);
+}
+
+/* Weight `index` of a layer after a step of gradient `sum`: w - sum * factor, rounded, within int8;
+ * w if that is no number. */
+static inline int32_t tm_update_weight(int32_t w, int32_t sum, float factor, int32_t stochastic,
+                                       uint32_t seed, uint32_t index) {
+  const float step = (float)sum * factor;
+  float t = (float)w - step;
   if (stochastic) {
-    t = t + u;
+    t = t + tm_update_random(seed, index);
   }
   if (t >= 127.0f) {
     return 127;
@@ -73,6 +83,23 @@ static inline int32_t tm_update_weight(float t, int32_t w, int32_t stochastic, f
     return w;
   }
   return stochastic ? tm_update_floor(t) : tm_update_nearest(t);
+}
+
+/* Bias `index` of a layer after a step of gradient `sum`: b - sum * factor, the step rounded and
+ * clipped to +-2^30, 0 if it is no number. */
+static inline int32_t tm_update_bias(int32_t b, int32_t sum, float factor, int32_t stochastic,
+                                     uint32_t seed, uint32_t index) {
+  const float most = 1073741824.0f;
+  float d = (float)sum * factor;
+  if (!(d == d)) {
+    return b;
+  }
+  d = d > most ? most : (d < -most ? -most : d);
+  if (stochastic) {
+    d = d + tm_update_random(seed, index);
+    return tm_update_less(b, tm_update_floor(d));
+  }
+  return tm_update_less(b, tm_update_nearest(d));
 }
 
 #endif
