@@ -18,6 +18,7 @@ from ..ir import (
     FloatScale,
     KernelCall,
     Op,
+    Operand,
     Param,
     Quant,
     Reading,
@@ -42,7 +43,9 @@ class Conv2D(Op):
     Output: [N, OH, OW, O] with OH = (H + top + bottom - (KH - 1) * dilation - 1) / stride + 1.
     Integer form: acc = bias + sum (x - zx) * (w - zw); y = clamp(rescale(acc) + zy).
     ``pad`` is (top, left, bottom, right); ``clamp`` is in output integers, or in reals for
-    float.
+    float. ``folded``: the bias has the input's zero point folded in, as ``fold_offset`` does,
+    acc = bias + sum x * (w - zw), x being zx outside the map; weights and bias may then be
+    variables.
     """
 
     stride: tuple[int, int] = (1, 1)
@@ -51,6 +54,7 @@ class Conv2D(Op):
     groups: int = 1
     clamp: tuple[float, float] | None = None
     rescale: Rescale | None = None
+    folded: bool = False
     bias_at = 2
 
     def infer(self, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
@@ -116,6 +120,8 @@ class Conv2D(Op):
             x.astype(np.float64) - zero, weights.astype(np.float64) - weights_zero, kind.shape
         ).astype(np.int64)
         acc = acc if bias is None else acc + bias.astype(np.int64)
+        if self.folded:
+            acc += zero * sums_of(weights, zero_of(types.input(1)))
         low, high = self.clamp or kind.dtype.limits
         y = np.clip(rescale(acc, self.rescale) + kind.zero_point, low, high)
         return (y.astype(kind.dtype.numpy),)
@@ -179,18 +185,20 @@ class Conv2D(Op):
             "runs": kh * kw // side, "run": side * group_in,
         }  # fmt: skip
         array = constants[1]
-        if array is None:
+        if array is None and not self.folded:
             raise UnsupportedOp("convolution whose weights are computed at run time")
         bias = constants[2] if len(inputs) > 2 and inputs[2] else None
-        if len(inputs) > 2 and inputs[2] and bias is None:
+        if len(inputs) > 2 and inputs[2] and bias is None and not self.folded:
             raise UnsupportedOp("convolution whose bias is computed at run time")
         padded = any(self.pad)
-        table = Table("weights", array, "OHWI")
+        table: Operand = Flat(inputs[1])
+        if array is not None:
+            table = Table("weights", array, "OHWI")
         if self.rescale is None:
             low, high = self.clamp or (-np.inf, np.inf)
             params |= {"lo": float(low), "hi": float(high)}
             bias = np.zeros(outs, np.float32) if bias is None else bias.astype(np.float32)
-            operands = (
+            operands: tuple[Operand, ...] = (
                 Rows(inputs[0], 0.0 if padded else None), table, Table("bias", bias),
                 Rows(outputs[0]),
             )  # fmt: skip
@@ -199,22 +207,22 @@ class Conv2D(Op):
         low, high = self.clamp or y.dtype.limits
         if self._dense(types):
             params = {"rows": x.shape[0], "depth": kh * kw * group_in, "outs": outs}
-            table = Table("weights", array.reshape(outs, -1), "OI")
+            if array is not None:
+                table = Table("weights", array.reshape(outs, -1), "OI")
             facts = {}
         params |= rescale_params(self.rescale, outs)
         params |= {"out_zero": y.zero_point, "lo": int(low), "hi": int(high)}
         facts["weights_zero"] = int(any(zeros.zero_point))
-        folded = fold_offset(array, zeros, x.zero_point, bias)
+        held = bias_operand(self.folded, inputs, constants, types)
         if facts["weights_zero"]:
             params["weights_zero"] = Table(
                 "weights_zero", np.broadcast_to(np.array(zeros.zero_point, np.int8), outs)
             )
         if "rows" in params:
-            flat = (Flat(inputs[0]), table, Table("bias", folded), Flat(outputs[0]))
+            flat = (Flat(inputs[0]), table, held, Flat(outputs[0]))
             return KernelCall("dense", "s8", params, flat, facts)
         operands = (
-            Rows(inputs[0], x.zero_point if padded else None), table, Table("bias", folded),
-            Rows(outputs[0]),
+            Rows(inputs[0], x.zero_point if padded else None), table, held, Rows(outputs[0]),
         )  # fmt: skip
         return KernelCall("conv2d", "s8", params, operands, facts)
 
@@ -318,10 +326,32 @@ def fold_offset(
     weights: np.ndarray, quant: Quant, zero: int, bias: np.ndarray | None
 ) -> np.ndarray:
     """bias - zx * sum(w - zw) for each output channel (axis 0), so kernels sum raw x."""
-    _, zeros = quant.along(weights.ndim)
-    sums = (weights.astype(np.int64) - zeros).reshape(weights.shape[0], -1).sum(axis=1)
     base = 0 if bias is None else bias.astype(np.int64).ravel()
-    return (base - zero * sums).astype(np.int32)
+    return (base - zero * sums_of(weights, quant)).astype(np.int32)
+
+
+def sums_of(weights: np.ndarray, quant: Quant) -> np.ndarray:
+    """int64 sum(w - zw) for each output channel (axis 0)."""
+    _, zeros = quant.along(weights.ndim)
+    return (weights.astype(np.int64) - zeros).reshape(weights.shape[0], -1).sum(axis=1)
+
+
+def bias_operand(
+    folded: bool,
+    inputs: Sequence[str],
+    constants: Sequence[np.ndarray | None],
+    types: Types,
+) -> Operand:
+    """The bias of int8 kernels with the input's zero point in it: a table or a variable."""
+    weights = constants[1]
+    bias = constants[2] if len(inputs) > 2 and inputs[2] else None
+    if not folded:
+        assert weights is not None
+        quant = zero_of(types.input(1))
+        return Table("bias", fold_offset(weights, quant, types.input(0).zero_point, bias))
+    if len(inputs) < 3 or not inputs[2]:
+        return Table("bias", np.zeros(types.input(1).shape[0], np.int32))
+    return Flat(inputs[2]) if bias is None else Table("bias", bias.astype(np.int32).ravel())
 
 
 def rescale_params(how: Rescale, outs: int) -> Mapping[str, Param]:

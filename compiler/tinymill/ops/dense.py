@@ -16,6 +16,7 @@ from ..ir import (
     Flat,
     KernelCall,
     Op,
+    Operand,
     Param,
     Quant,
     Reading,
@@ -26,7 +27,7 @@ from ..ir import (
     Window,
 )
 from .arithmetic import fixed_point, float_scale, quantize_clamp, rescale
-from .conv import check_alike, fold_offset, is_int8_conv, rescale_params, zero_of
+from .conv import bias_operand, check_alike, is_int8_conv, rescale_params, sums_of, zero_of
 from .registry import from_tflite
 from .rows import same_places, same_rows
 
@@ -37,12 +38,13 @@ class FullyConnected(Op):
 
     Inputs: x [..., I], weights [O, I] (constant), bias [O] or none. Integer form as Conv2D.
     ``flatten`` takes all axes of x but those that leave rows of I together (TFLite without
-    keep_num_dims): the output is [rows, O].
+    keep_num_dims): the output is [rows, O]. ``folded`` as for Conv2D.
     """
 
     flatten: bool = False
     clamp: tuple[float, float] | None = None
     rescale: Rescale | None = None
+    folded: bool = False
     bias_at = 2
 
     def infer(self, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
@@ -89,6 +91,8 @@ class FullyConnected(Op):
         # float64 holds every integer sum of int8 products exactly
         acc = (rows - types.input(0).zero_point) @ (weights.astype(np.float64) - zeros).T
         acc = acc.astype(np.int64) + (0 if bias is None else bias.astype(np.int64))
+        if self.folded:
+            acc += types.input(0).zero_point * sums_of(weights, zero_of(types.input(1)))
         low, high = self.clamp or kind.dtype.limits
         y = np.clip(rescale(acc, self.rescale) + kind.zero_point, low, high)
         return (y.astype(kind.dtype.numpy).reshape(kind.shape),)
@@ -113,16 +117,17 @@ class FullyConnected(Op):
         outs, depth = weights.shape
         array = constants[1]
         bias = constants[2] if len(inputs) > 2 and inputs[2] else None
-        if array is None or (len(inputs) > 2 and inputs[2] and bias is None):
+        varies = array is None or (len(inputs) > 2 and inputs[2] and bias is None)
+        if varies and not self.folded:
             raise UnsupportedOp("weights or bias computed at run time")
         params: dict[str, Param] = {"rows": x.count // depth, "depth": depth, "outs": outs}
-        table = Table("weights", array, "OI")
+        table: Operand = Flat(inputs[1]) if array is None else Table("weights", array, "OI")
         if self.rescale is None:
             low, high = self.clamp or (-np.inf, np.inf)
             params |= {"lo": float(low), "hi": float(high)}
             bias = np.zeros(outs, np.float32) if bias is None else bias.astype(np.float32)
-            operands = (Flat(inputs[0]), table, Table("bias", bias), Flat(outputs[0]))
-            return KernelCall("dense", "f32", params, operands)
+            reals = (Flat(inputs[0]), table, Table("bias", bias), Flat(outputs[0]))
+            return KernelCall("dense", "f32", params, reals)
         zeros = zero_of(weights)
         low, high = self.clamp or y.dtype.limits
         params |= rescale_params(self.rescale, outs)
@@ -132,8 +137,8 @@ class FullyConnected(Op):
             params["weights_zero"] = Table(
                 "weights_zero", np.broadcast_to(np.array(zeros.zero_point, np.int8), outs)
             )
-        folded = Table("bias", fold_offset(array, zeros, x.zero_point, bias))
-        operands = (Flat(inputs[0]), table, folded, Flat(outputs[0]))
+        held = bias_operand(self.folded, inputs, constants, types)
+        operands = (Flat(inputs[0]), table, held, Flat(outputs[0]))
         return KernelCall("dense", "s8", params, operands, facts)
 
     @classmethod
