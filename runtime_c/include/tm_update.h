@@ -6,6 +6,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "tm_rescale.h"
+
 /* A good mixing of 32 bits (Wellons' lowbias32). */
 static inline uint32_t tm_mix(uint32_t x) {
   x ^= x >> 16;
@@ -37,6 +39,18 @@ static inline float tm_update_factor(float rate, float coefficient, int32_t expo
   return product * factor;
 }
 
+/* x without its fraction, clipped to some range beyond +-256; any number if it is none. */
+static inline int32_t tm_update_cut(float x) {
+#if defined(__ARM_FP) && (__ARM_FP & 4) && defined(__GNUC__)
+  int32_t whole;
+  __asm__("vcvt.s32.f32 %0, %0" : "+t"(x)); /* saturates */
+  memcpy(&whole, &x, sizeof whole);
+  return whole;
+#else
+  return x >= 1024.0f ? 1024 : (x > -1024.0f ? (int32_t)x : -1024);
+#endif
+}
+
 /* The integer next to or below x, |x| < 2^31. */
 static inline int32_t tm_update_floor(float x) {
   const int32_t whole = (int32_t)x;
@@ -64,25 +78,54 @@ static inline int32_t tm_update_less(int32_t b, int64_t d) {
   return less < INT32_MIN ? INT32_MIN : (less > INT32_MAX ? INT32_MAX : (int32_t)less);
 }
 
+/* x within signed integers of 8, of 9 bits. */
+#if defined(__ARM_FEATURE_SAT) && defined(__GNUC__)
+static inline int32_t tm_update_within8(int32_t x) {
+  int32_t y;
+  __asm__("ssat %0, #8, %1" : "=r"(y) : "r"(x));
+  return y;
+}
+
+static inline int32_t tm_update_within9(int32_t x) {
+  int32_t y;
+  __asm__("ssat %0, #9, %1" : "=r"(y) : "r"(x));
+  return y;
+}
+#else
+static inline int32_t tm_update_within8(int32_t x) {
+  return tm_clamp(x, -128, 127);
+}
+
+static inline int32_t tm_update_within9(int32_t x) {
+  return tm_clamp(x, -256, 255);
+}
+#endif
+
+/* As tm_update_weight, stochastic, of a factor that is finite: then so is t, or infinite. */
+static inline int32_t tm_update_weight_finite(int32_t w, int32_t sum, float factor, uint32_t seed,
+                                              uint32_t index) {
+  const float step = (float)sum * factor;
+  const float near = (float)w - step;
+  const float t = near + tm_update_random(seed, index);
+  /* cut to what is beyond int8 in either case, then the next below; t is never -0 */
+  const int32_t whole = tm_update_within9(tm_update_cut(t));
+  const float rest = t - (float)whole;
+  int32_t below;
+  memcpy(&below, &rest, sizeof below);
+  return tm_update_within8(whole + (below >> 31));
+}
+
 /* Weight `index` of a layer after a step of gradient `sum`: w - sum * factor, rounded, within int8;
  * w if that is no number. */
 static inline int32_t tm_update_weight(int32_t w, int32_t sum, float factor, int32_t stochastic,
                                        uint32_t seed, uint32_t index) {
   const float step = (float)sum * factor;
-  float t = (float)w - step;
-  if (stochastic) {
-    t = t + tm_update_random(seed, index);
-  }
-  if (t >= 127.0f) {
-    return 127;
-  }
-  if (t <= -128.0f) {
-    return -128;
-  }
+  const float t = (float)w - step;
   if (!(t == t)) {
     return w;
   }
-  return stochastic ? tm_update_floor(t) : tm_update_nearest(t);
+  return stochastic ? tm_update_weight_finite(w, sum, factor, seed, index)
+                    : tm_update_within8(tm_round_even(t));
 }
 
 /* Bias `index` of a layer after a step of gradient `sum`: b - sum * factor, the step rounded and
