@@ -16,6 +16,7 @@ from ..ir import (
     FixedPoint,
     Flat,
     FloatScale,
+    Gradient,
     KernelCall,
     Op,
     Param,
@@ -23,10 +24,14 @@ from ..ir import (
     Reading,
     Rescale,
     Rows,
+    Site,
+    Sliding,
     Table,
+    Tape,
     TensorType,
     Types,
     Window,
+    clamp_of,
 )
 from .arithmetic import fixed_point, float_scale, quantize_clamp, rescale
 from .registry import from_onnx, from_tflite
@@ -166,6 +171,11 @@ class Conv2D(Op):
             clamp=quantize_clamp(self.clamp, types.output),
             rescale=float_scale(m / np.float64(types.output.scale)),
         )
+
+    def quantized_gradient(self, tape: Tape, at: Site, g: Gradient) -> tuple[Gradient, ...]:
+        form = Sliding(self.stride, self.dilation, self.pad, self.groups)
+        h = tape.gate(at, g, accumulator_scale(at), clamp_of(self.clamp, (-128, 127)))
+        return (tape.convolution(at, h, form), *([None] * (len(at.wanted) - 1)))
 
     def kernel(
         self,
@@ -317,6 +327,21 @@ def is_int8_conv(x: TensorType, weights: TensorType, y: TensorType, axis: int) -
         and weights.quant is not None
         and (weights.quant.per_tensor or weights.quant.axis == axis)
     )
+
+
+def accumulator_scale(at: Site) -> np.ndarray:
+    """What an output integer changes by with the accumulator: s_x * s_w / s_y for each channel.
+
+    Raises ``UnsupportedOp`` for a convolution that is not int8 or has weights of a zero point.
+    """
+    x, weights, y = at.types.input(0), at.types.input(1), at.types.output
+    if not is_int8_conv(x, weights, y, 0):
+        raise UnsupportedOp(f"the gradient of a convolution of {x}", at=at.node.name)
+    assert weights.quant is not None
+    if any(weights.quant.zero_point):
+        raise UnsupportedOp("the gradient through weights with a zero point", at=at.node.name)
+    scales = np.array(weights.quant.scale, np.float64)
+    return np.asarray(x.scale * np.broadcast_to(scales, weights.shape[0]) / y.scale)
 
 
 def fold_offset(

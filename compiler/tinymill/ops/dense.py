@@ -14,19 +14,25 @@ from ..ir import (
     DType,
     Example,
     Flat,
+    Gradient,
     KernelCall,
     Op,
     Param,
     Quant,
     Reading,
     Rescale,
+    Site,
+    Sliding,
     Table,
+    Tape,
     TensorType,
     Types,
     Window,
+    clamp_of,
 )
 from .arithmetic import fixed_point, float_scale, quantize_clamp, rescale
 from .conv import (
+    accumulator_scale,
     check_alike,
     check_folded,
     float_bias,
@@ -117,6 +123,10 @@ class FullyConnected(Op):
         assert weights.quant is not None
         m = np.float64(x.scale) * np.array(weights.quant.scale, np.float64) / np.float64(y.scale)
         return replace(self, clamp=quantize_clamp(self.clamp, y), rescale=float_scale(m))
+
+    def quantized_gradient(self, tape: Tape, at: Site, g: Gradient) -> tuple[Gradient, ...]:
+        h = tape.gate(at, g, accumulator_scale(at), clamp_of(self.clamp, (-128, 127)))
+        return (tape.convolution(at, h, Sliding()), *([None] * (len(at.wanted) - 1)))
 
     def kernel(
         self,
