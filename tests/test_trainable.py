@@ -25,6 +25,7 @@ from tinymill.schedule import changed_by, plan, sharing
 
 STEPS = 7
 RATES = np.linspace(0.5, -2.0, STEPS, dtype=np.float32)
+LEARNED = ("w3", "b2", "b3")
 LABELS = np.arange(STEPS) % CLASSES
 
 
@@ -52,14 +53,15 @@ def truth() -> Truth:
             "x": x[None], "label": np.array([label], np.int32), "rate": np.array([rate]),
         }  # fmt: skip
         losses.append(interpret(graph, inputs, state)[graph.outputs[0].value][0])
-    names = changed_by(graph)
-    raw = b"".join(state[name].tobytes() for name in names)
+    names = changed_by(graph, LEARNED)
+    assert names == (*LEARNED, "counter")
+    raw = b"".join(state[name].tobytes() for name in LEARNED)
     return Truth(np.array(losses), {name: state[name] for name in names}, zlib.crc32(raw))
 
 
 def compiled_for(board: Board, goal: str = "min-ram") -> Trainable:
     return compile_trainable(
-        run_graph(), step_graph(), CLASSES, board=board, name="little",
+        run_graph(), step_graph(), CLASSES, LEARNED, board=board, name="little",
         plan=goal,  # type: ignore[arg-type]
     )  # fmt: skip
 
@@ -154,7 +156,8 @@ def test_every_target_takes_the_same_steps(
     assert -64 <= foretold.stack - found.ram.stack <= 200
     if name == "mps2-an500":
         counted = sum(layer.instructions or 0 for layer in found.layers)
-        assert 0 <= found.instructions[0] - counted < 0.2 * found.instructions[0] + 600
+        # the build with stamps is another one
+        assert abs(found.instructions[0] - counted) < 0.02 * counted
 
 
 STORE = r"""

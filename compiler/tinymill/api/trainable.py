@@ -58,6 +58,7 @@ def compile_trainable(
     run: Graph,
     step: Graph,
     classes: int,
+    learned: Sequence[str],
     *,
     board: Board,
     name: str,
@@ -68,7 +69,8 @@ def compile_trainable(
     """The C of a model and of a step of its training, graphs that passes have lowered.
 
     ``step`` has the inputs of ``run``, then a label (int32) and a rate (float32); its first output
-    is the loss (float32). Variables of both are the same. ``name`` becomes the prefix of C names,
+    is the loss (float32). Variables of both are the same; ``learned`` are the trained weights and
+    biases, in the order of their crc32. ``name`` becomes the prefix of C names,
     ``source`` is the file's name for plan.json. Raises ``CompileError`` and its kin.
     """
     board = tuned(board, optimize)
@@ -76,7 +78,7 @@ def compile_trainable(
     first, second = (
         Planner(graph, board.features, optimize=optimize).plan(plan) for graph in (run, step)
     )
-    training = Training(second, classes, digest_of(step))
+    training = Training(second, classes, digest_of(step), tuple(learned))
     facts = facts_of(first, prefix, training=training)
     needed, most = facts.arena_bytes + facts.state_bytes, MOST_RAM
     if not board.is_host:
@@ -103,7 +105,8 @@ def compile_trainable(
     described["training"] = {
         "classes": classes,
         "digest": training.digest,
-        "trained": [_entry(step, each) for each in changed_by(step)],
+        "trained": [_entry(step, each) for each in changed_by(step, learned)],
+        "learned": sum(each in learned for each in changed_by(step)),
         "arena": of_step["arena"],
         "schedule": of_step["schedule"],
         "layers": of_step["layers"],

@@ -168,12 +168,14 @@ class Training:
     the model that images of the trained part carry.
 
     The step's graph has the model's inputs, then a label (int32) and a rate (float32); its first
-    output is the loss (float32). It shares variables with the model's graph, by name.
+    output is the loss (float32). It shares variables with the model's graph, by name. Of those that
+    it changes ``learned`` are the weights and biases, which ``trained_crc32`` is of.
     """
 
     plan: Plan
     classes: int
     digest: int
+    learned: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -188,7 +190,8 @@ class MoveFacts:
 @dataclass(frozen=True)
 class TrainFacts:
     """All that model.h and model.c show of training. ``step`` computes one step; ``trained`` are
-    the variables that it changes, in the order in which they are saved."""
+    the variables that it changes, in the order in which they are saved, the first ``learned`` of
+    them weights and biases."""
 
     step: ModelFacts
     moves: tuple[MoveFacts, ...]
@@ -198,6 +201,7 @@ class TrainFacts:
     classes: int
     digest: int
     trained: tuple[StateFacts, ...]
+    learned: int
 
     @property
     def trained_bytes(self) -> int:
@@ -310,7 +314,7 @@ def _trainable(plan: Plan, name: str, training: Training) -> ModelFacts:
             raise CompileError(
                 "training with an input that comes row by row or an arena in two memories"
             )
-    run, step = sharing(plan, training.plan)
+    run, step = sharing(plan, training.plan, training.learned)
     first = _Collector(run, name, None)
     second = _Collector(step, name, None, f"{name}_train", first)
     for size, count in second.pads.items():
@@ -318,7 +322,7 @@ def _trainable(plan: Plan, name: str, training: Training) -> ModelFacts:
     model, trained = first.collect(), second.collect()
     arrays = tuple(first.arrays.values())
     kernels = {(each.name, each.suffix): each for each in (*model.kernels, *trained.kernels)}
-    names = changed_by(step.graph)
+    names = changed_by(step.graph, training.learned)
     return replace(
         model,
         arena_bytes=max(model.arena_bytes, trained.arena_bytes),
@@ -413,6 +417,7 @@ class _Collector:
         return TrainFacts(
             step, tuple(moves), label, rate, self._outside_address(self.graph.outputs[0].value),
             training.classes, training.digest, tuple(self._state(name) for name in names),
+            sum(name in training.learned for name in names),
         )  # fmt: skip
 
     # -- constants ------------------------------------------------------------------------

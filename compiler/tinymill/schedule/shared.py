@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,15 +13,17 @@ from .plan import Plan
 from .planner import state_of
 
 
-def changed_by(graph: Graph) -> tuple[str, ...]:
-    """The variables that nodes of ``graph`` change, each once, in the order of the graph's."""
+def changed_by(graph: Graph, first: Sequence[str] = ()) -> tuple[str, ...]:
+    """The variables that nodes of ``graph`` change, each once: those of ``first`` in its order,
+    then the others in the graph's."""
     changed = {node.inputs[i] for node in graph.nodes for i in node.op.mutates}
-    return tuple(name for name in graph.variables if name in changed)
+    ordered = dict.fromkeys((*first, *graph.variables))
+    return tuple(name for name in ordered if name in changed)
 
 
-def sharing(run: Plan, step: Plan) -> tuple[Plan, Plan]:
-    """Both plans with the variables of both, at the same places: first those that a step changes,
-    so that they follow each other, then the others.
+def sharing(run: Plan, step: Plan, first: Sequence[str] = ()) -> tuple[Plan, Plan]:
+    """Both plans with the variables of both, at the same places: those that a step changes as
+    ``changed_by`` has them, so that they follow each other, then the others.
 
     Raises ``CompileError`` where a variable of both differs in type or first value.
     """
@@ -31,8 +33,8 @@ def sharing(run: Plan, step: Plan) -> tuple[Plan, Plan]:
         same = step.graph.type(name) == run.graph.types.get(name, step.graph.type(name))
         if not same or not np.array_equal(np.asarray(value), np.asarray(other)):
             raise CompileError("a variable of two graphs that differs between them", at=name)
-    first = changed_by(step.graph)
-    names = (*first, *(name for name in both if name not in set(first)))
+    changed = changed_by(step.graph, first)
+    names = (*changed, *(name for name in both if name not in set(changed)))
     variables = {name: both[name] for name in names}
     return _with(run, step.graph, variables), _with(step, run.graph, variables)
 
