@@ -2,7 +2,8 @@
  * gradients of two channels become planes of scratch between columns of zeros; places whose columns
  * are of one phase (modulo the stride) see the same taps, in words, and are summed four at a time.
  *
- * Compiled once for each TM_TAPS, the taps of a line that a place sees.
+ * Compiled once for each TM_TAPS, the taps of a line that a place sees, and TM_STRIDE, that of the
+ * columns.
  *
  * Scratch: two planes of all lines of h, the words of the taps of a channel, 16 bytes a row. */
 #include "tm_conv_input_gradient.h"
@@ -78,11 +79,11 @@ static TM_INLINE void tm_depthwise_fill(const int16_t *h, int32_t step, int32_t 
  * of places at high halves. What no tap comes to stays 0. */
 static TM_NOINLINE void TM_INSTANCE(tm_depthwise_taps)(const tm_conv_input_gradient_s16_params *p,
                                                        const int8_t *w, int16_t *to) {
-  for (int32_t line = p->kernel_h * p->stride_w; line > 0;) {
-    for (int32_t phase = 0; phase < p->stride_w; ++phase, --line) {
+  for (int32_t line = p->kernel_h * TM_STRIDE; line > 0;) {
+    for (int32_t phase = 0; phase < TM_STRIDE; ++phase, --line) {
       /* the last tap sees the first column */
       int16_t *low = to + TM_TAPS - 1;
-      for (int32_t kx = phase; kx < p->kernel_w; kx += p->stride_w) {
+      for (int32_t kx = phase; kx < p->kernel_w; kx += TM_STRIDE) {
         const int16_t tap = w[kx];
         low[0] = tap;
         low[2 * TM_LINE_WORDS + 1] = tap;
@@ -149,7 +150,7 @@ static TM_NOINLINE void TM_INSTANCE(tm_depthwise_channel)(
     const tm_conv_input_gradient_s16_params *p, const tm_mantissas *rounding, const int16_t *plane,
     int32_t pitch, const int16_t *taps, const tm_depthwise_row *rows, int32_t count, uint8_t *g) {
   const tm_mantissas how = *rounding;
-  const int32_t stride = p->stride_w;
+  const int32_t stride = TM_STRIDE;
   const int32_t halves = 4 * TM_LINE_WORDS * stride * p->stride_h;
   const int32_t step = stride * p->in_c;
   for (int32_t phase = 0; phase < stride; ++phase) {
@@ -177,7 +178,7 @@ static tm_status TM_INSTANCE(tm_depthwise_gradient_s16)(const tm_conv_input_grad
                                                         void *scratch) {
   const tm_mantissas how = tm_mantissas_of(p->shift, p->limit);
   const int32_t pitch = tm_depthwise_pitch(p, TM_TAPS);
-  const int32_t line = 4 * TM_LINE_WORDS * p->stride_w;
+  const int32_t line = 4 * TM_LINE_WORDS * TM_STRIDE;
   const int32_t count = part->row1 - part->row0;
   /* the lines of h that are seen from these rows */
   const int32_t above = part->row0 + p->pad_top - p->kernel_h + p->stride_h;
