@@ -71,7 +71,8 @@ VALUES = ("random", "low", "high", "zero", "extremes", "small", "wild")
 @dataclass(frozen=True)
 class Case:
     """One call of a kernel: an op on types. ``weights`` and ``values`` say which numbers the
-    constants and the inputs are, ``bias`` how large the bias."""
+    constants and the inputs are, ``bias`` how large the bias. ``varied`` are the inputs of a layer
+    with a folded bias that are variables: none, the bias, or weights and bias."""
 
     family: str
     op: Op
@@ -80,11 +81,13 @@ class Case:
     weights: str = "random"
     bias: str = "none"
     values: str = "random"
+    varied: tuple[int, ...] = ()
 
     def __str__(self) -> str:
         kinds = ", ".join(str(kind) for kind in self.types.inputs if kind)
         outputs = ", ".join(str(kind) for kind in self.types.outputs)
         how = f"weights {self.weights}, bias {self.bias}, values {self.values}, seed {self.seed}"
+        how += f", variables {self.varied}" if self.varied else ""
         return f"{self.family}: {kinds} -> {outputs}; {_short(self.op)}; {how}"
 
 
@@ -93,10 +96,26 @@ def _short(op: Op) -> str:
     return text if len(text) < 900 else f"{text[:600]} ... {text[-250:]}"
 
 
+def varied(case: Case, inputs: tuple[int, ...]) -> Case | None:
+    """The case with these inputs (1 weights, 2 bias) as variables; None where it can't be: no bias,
+    or sums shifted left."""
+    op = case.op
+    if not isinstance(op, Conv2D | FullyConnected) or case.bias == "none":
+        return None
+    if isinstance(op.rescale, FixedPoint) and max(op.rescale.shift) > 0:
+        return None
+    return replace(case, op=replace(op, folded=True), varied=inputs)
+
+
 def graph_of(case: Case, name: str) -> Graph:
     """The graph of one node that makes the call."""
     example = Example(case.op, case.types, _constants(case))
     graph = replace(example_graph(example, name), name=name)
+    if case.varied:
+        names = [graph.nodes[0].inputs[i] for i in case.varied]
+        constants = dict(graph.constants)
+        variables = {value: constants.pop(value) for value in names}
+        graph = replace(graph, constants=constants, variables=variables)
     verify(graph)
     return graph
 
@@ -158,6 +177,9 @@ def _constants(case: Case) -> Mapping[int, np.ndarray]:
         "large": rng.integers(-room, room, outs, endpoint=True),
         "edge": rng.choice([-room, room, 0], outs),
     }[case.bias]
+    if case.varied and case.bias in ("large", "edge"):
+        # nothing is asked of a variable
+        bias = rng.choice([-INT32 - 1, INT32, 1 << 30, -(1 << 29), *range(-9, 9)], outs)
     return {1: weights, 2: bias.astype(np.int32)}
 
 

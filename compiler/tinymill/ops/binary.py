@@ -21,13 +21,17 @@ from ..ir import (
     Example,
     FixedPoint,
     Flat,
+    Gradient,
     KernelCall,
     Op,
     Param,
     Quant,
     Reading,
+    Site,
+    Tape,
     TensorType,
     Types,
+    clamp_of,
 )
 from .arithmetic import (
     dequantize,
@@ -141,6 +145,17 @@ class Binary(Op):
         ):
             return None
         return replace(self, clamp=quantize_clamp(self.clamp, types.output), fixed=None)
+
+    def quantized_gradient(self, tape: Tape, at: Site, g: Gradient) -> tuple[Gradient, ...]:
+        a, b, y = at.types.input(0), at.types.input(1), at.types.output
+        if self.function not in ("add", "sub") or not a.shape == b.shape == y.shape:
+            raise UnsupportedOp(f"the gradient of {self.function} of {a} and {b}", at=at.node.name)
+        found = []
+        for kind, sign, wanted in zip((a, b), (1, -1), at.wanted, strict=True):
+            factor = kind.scale / y.scale * (sign if self.function == "sub" else 1)
+            clamp = clamp_of(self.clamp, (-128, 127))
+            found.append(tape.gate(at, g, np.array([factor]), clamp) if wanted else None)
+        return tuple(found)
 
     def kernel(
         self,

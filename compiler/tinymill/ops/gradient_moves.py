@@ -152,27 +152,27 @@ class GradientSpread(Op):
         first = np.arange(outputs) * self.stride[axis] - self.pad[axis]
         return np.minimum(first + self.window[axis], size) - np.maximum(first, 0)
 
-    def factors(self, size: Sequence[int]) -> np.ndarray:
-        """int64 [OH, OW]: the factor of each window."""
-        counts = np.outer(
-            self._inside(self.height, 0, size[0]), self._inside(self.width, 1, size[1])
-        )
+    def spread(self, g: np.ndarray, factors: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+        """The gradient by a map of ``shape``, with a factor for each number of values."""
+        high, wide = g.shape[1:3]
+        counts = np.outer(self._inside(shape[1], 0, high), self._inside(shape[2], 1, wide))
         if self.count_padding:
             counts = np.full_like(counts, self.window[0] * self.window[1])
-        return np.array(self.multiplier, np.int64)[counts - 1]
+        scaled = g * factors[counts - 1][None, :, :, None]
+        acc = _room(shape, self.pad, scaled.dtype)
+        for ky in range(self.window[0]):
+            for kx in range(self.window[1]):
+                acc[_places(self, high, wide, ky, kx)] += scaled
+        return _cropped(acc, shape, self.pad)
 
     def reference(
         self, inputs: Sequence[np.ndarray | None], types: Types
     ) -> tuple[np.ndarray, ...]:
-        g, kind = inputs[0], types.output
+        g = inputs[0]
         assert g is not None
-        high, wide = g.shape[1:3]
-        scaled = g.astype(np.int64) * self.factors((high, wide))[None, :, :, None]
-        acc = _room(kind.shape, self.pad, np.int64)
-        for ky in range(self.window[0]):
-            for kx in range(self.window[1]):
-                acc[_places(self, high, wide, ky, kx)] += scaled
-        return (round_shift(_cropped(acc, kind.shape, self.pad), self.shift, self.limit),)
+        factors = np.array(self.multiplier, np.int64)
+        acc = self.spread(g.astype(np.int64), factors, types.output.shape)
+        return (round_shift(acc, self.shift, self.limit),)
 
     def kernel(
         self,
@@ -248,18 +248,15 @@ class MaxPoolGradient(Op):
             ends.append(int(last[b - 1]) if a < b else row)
         return (RowTable(tuple(begins), tuple(ends)), table, table)
 
-    def reference(
-        self, inputs: Sequence[np.ndarray | None], types: Types
-    ) -> tuple[np.ndarray, ...]:
-        x, y, g = inputs[0], inputs[1], inputs[2]
-        assert x is not None and y is not None and g is not None
+    def routed(self, x: np.ndarray, y: np.ndarray, g: np.ndarray) -> np.ndarray:
+        """The sums, in the type of g."""
         high, wide = y.shape[1:3]
         top, left, bottom, right = self.pad
         # no int8 is 200
         padded = np.pad(
             x.astype(np.int64), ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=200
         )
-        acc = _room(x.shape, self.pad, np.int64)
+        acc = _room(x.shape, self.pad, g.dtype)
         free = np.ones(y.shape, bool)
         for ky in range(self.window[0]):
             for kx in range(self.window[1]):
@@ -267,7 +264,14 @@ class MaxPoolGradient(Op):
                 taken = free & (padded[places] == y)
                 acc[places] += np.where(taken, g, 0)
                 free &= ~taken
-        return (round_shift(_cropped(acc, x.shape, self.pad), 0, self.limit),)
+        return _cropped(acc, x.shape, self.pad)
+
+    def reference(
+        self, inputs: Sequence[np.ndarray | None], types: Types
+    ) -> tuple[np.ndarray, ...]:
+        x, y, g = inputs[0], inputs[1], inputs[2]
+        assert x is not None and y is not None and g is not None
+        return (round_shift(self.routed(x, y, g.astype(np.int64)), 0, self.limit),)
 
     def kernel(
         self,
@@ -312,7 +316,7 @@ def _pool_params(op: Pooled, x: TensorType, y: TensorType) -> dict[str, Param]:
     }  # fmt: skip
 
 
-def _room(shape: Sequence[int], pad: Sequence[int], dtype: type) -> np.ndarray:
+def _room(shape: Sequence[int], pad: Sequence[int], dtype: np.dtype) -> np.ndarray:
     """Zeros for a map with its padding."""
     top, left, bottom, right = pad
     return np.zeros((shape[0], shape[1] + top + bottom, shape[2] + left + right, shape[3]), dtype)

@@ -8,16 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InvalidModel
+from ..errors import InvalidModel, UnsupportedOp
 from ..ir import (
     DType,
     Example,
     Flat,
+    Gradient,
     KernelCall,
     Op,
     Param,
     Quant,
     Reading,
+    Site,
+    Tape,
     TensorType,
     Types,
     Window,
@@ -25,6 +28,7 @@ from ..ir import (
 from .moving import RANK
 from .registry import from_onnx, from_tflite
 from .rows import same_places, same_rows
+from .slice import Slice
 
 MODES = {"constant": 0, "reflect": 1, "edge": 2}
 
@@ -92,6 +96,12 @@ class Pad(Op):
         stands = np.rint(np.float32(self.value) / np.float32(x.scale)) + x.zero_point
         low, high = x.dtype.limits
         return Pad(self.before, self.after, float(np.clip(stands, low, high)), self.mode)
+
+    def quantized_gradient(self, tape: Tape, at: Site, g: Gradient) -> tuple[Gradient, ...]:
+        if self.mode != "constant":
+            raise UnsupportedOp(f"the gradient of padding by {self.mode}", at=at.node.name)
+        x = at.types.input(0)
+        return (tape.moved(at, g, Slice(self.before, x.shape, (1,) * x.rank)),)
 
     def kernel(
         self,

@@ -15,6 +15,7 @@ from ..ir import (
     Example,
     FixedPoint,
     FloatScale,
+    Gradient,
     KernelCall,
     Op,
     Param,
@@ -22,10 +23,14 @@ from ..ir import (
     Reading,
     Rescale,
     Rows,
+    Site,
+    Sliding,
     Table,
+    Tape,
     TensorType,
     Types,
     Window,
+    clamp_of,
 )
 from .arithmetic import fixed_point, float_scale, quantize_clamp, scale_fixed, scale_float
 from .conv import out_size, rescale_params
@@ -116,6 +121,9 @@ class MaxPool(Pool):
         y = np.max(np.stack(list(self._taps(x, types, least))), axis=0)
         return (np.clip(y, *self._clamp(types.output)).astype(x.dtype),)
 
+    def quantized_gradient(self, tape: Tape, at: Site, g: Gradient) -> tuple[Gradient, ...]:
+        return (tape.route(at, g, self.window, Sliding(self.stride, (1, 1), self.pad)),)
+
     def kernel(
         self,
         inputs: Sequence[str],
@@ -205,6 +213,16 @@ class AveragePool(Pool):
         most = self.window[0] * self.window[1]
         m = [np.float64(x.scale) / (n * np.float64(y.scale)) for n in range(1, most + 1)]
         return replace(self, clamp=quantize_clamp(self.clamp, y), rescale=float_scale(m))
+
+    def quantized_gradient(self, tape: Tape, at: Site, g: Gradient) -> tuple[Gradient, ...]:
+        x, y = at.types.input(0), at.types.output
+        counts = np.arange(1, self.window[0] * self.window[1] + 1)
+        if self.clamp is not None or x.quant != y.quant:
+            # the mean of integers reaches their limits only where they do
+            g = tape.gate(at, g, np.ones(1), clamp_of(self.clamp, (-128, 127)))
+        factors = x.scale / (y.scale * counts)
+        form = Sliding(self.stride, (1, 1), self.pad)
+        return (tape.spread(at, g, self.window, form, factors, self.count_padding),)
 
     def kernel(
         self,

@@ -17,12 +17,16 @@ from ..ir import (
     FixedPoint,
     Flat,
     FloatScale,
+    Gradient,
     KernelCall,
     Op,
     Param,
     Quant,
     Reading,
     Rescale,
+    Site,
+    Sliding,
+    Tape,
     TensorType,
     Types,
 )
@@ -107,6 +111,20 @@ class Reduce(Op):
             return None
         axes = tuple(sorted(order[axis] for axis in self.axes))
         return Reduce(self.function, axes, True, self.rescale)
+
+    def quantized_gradient(self, tape: Tape, at: Site, g: Gradient) -> tuple[Gradient, ...]:
+        x, y = at.types.input(0), at.types.output
+        if self.function not in ("mean", "sum") or x.rank != 4 or set(self.axes) != {1, 2}:
+            raise UnsupportedOp(f"the gradient of {self.name} of {x}", at=at.node.name)
+        if self.function == "sum" or x.quant != y.quant:
+            g = tape.gate(at, g, np.ones(1), (-128, 127))
+        count = self._count(at.types) if self.function == "mean" else 1
+        # one window: the whole map
+        factors = np.full(x.shape[1] * x.shape[2], x.scale / (y.scale * count))
+        if not self.keepdims:
+            g = tape.moved(at, g, Reshape((x.shape[0], 1, 1, x.shape[3])))
+        window = (x.shape[1], x.shape[2])
+        return (tape.spread(at, g, window, Sliding(), factors, False),)
 
     def kernel(
         self,

@@ -10,7 +10,17 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidModel
-from ..ir import DType, Example, KernelCall, Op, TensorType, Types
+from ..ir import (
+    DType,
+    Example,
+    Gradient,
+    KernelCall,
+    Op,
+    Site,
+    Tape,
+    TensorType,
+    Types,
+)
 from .registry import from_onnx, from_tflite
 
 
@@ -37,6 +47,9 @@ class Reshape(Op):
         x = inputs[0]
         assert x is not None
         return (x.reshape(self.shape),)
+
+    def quantized_gradient(self, tape: Tape, at: Site, g: Gradient) -> tuple[Gradient, ...]:
+        return (tape.moved(at, g, Reshape(at.types.input(0).shape)),)
 
     def kernel(
         self,

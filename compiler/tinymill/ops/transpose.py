@@ -9,7 +9,19 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidModel
-from ..ir import DType, Example, Flat, KernelCall, Op, Reading, TensorType, Types
+from ..ir import (
+    DType,
+    Example,
+    Flat,
+    Gradient,
+    KernelCall,
+    Op,
+    Reading,
+    Site,
+    Tape,
+    TensorType,
+    Types,
+)
 from .moving import walk
 from .registry import from_onnx, from_tflite
 from .rows import same_rows
@@ -38,6 +50,9 @@ class Transpose(Op):
         x = inputs[0]
         assert x is not None
         return (np.ascontiguousarray(x.transpose(self.order)),)
+
+    def quantized_gradient(self, tape: Tape, at: Site, g: Gradient) -> tuple[Gradient, ...]:
+        return (tape.moved(at, g, Transpose(tuple(int(n) for n in np.argsort(self.order)))),)
 
     def kernel(
         self,

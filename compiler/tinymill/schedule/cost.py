@@ -29,6 +29,9 @@ FEED_CALL, FEED_PATCH = 450, 290
 """Instructions that it costs to make a row some channels at a time: each time, and each time for
 each three pixels, which are widened anew."""
 
+LIKE = {"gemm_2x3_plain": "gemm_2x3_narrow", "dense_4_plain": "dense_4_narrow"}
+"""Layouts whose kernel does what it does with another one, and is as fast."""
+
 Work = Mapping[str, float]
 """How often a kernel does what: each name is a column of runtime_c/costs.toml."""
 Called = Callable[[int, "How"], Work]
@@ -115,7 +118,8 @@ def rates_of(step: Step) -> Rates:
     constants, else that of its family and data type, else that of all."""
     kernel = step.kernel
     table = _table()
-    key = kernel.name, kernel.layout or ""
+    layout = kernel.layout or ""
+    key = kernel.name, LIKE.get(layout, layout)
     if key in table:
         return Rates(table[key], True)
     for key in ((kernel.family, kernel.dtype), ("any", kernel.dtype), ("any", "s8")):

@@ -32,6 +32,7 @@ import numpy as np
 
 from ..ir import FixedPoint, FloatScale, KernelCall, Rescale, Table
 from ..ops.arithmetic import scale_fixed, scale_float
+from ..ops.conv import BIAS_LIMIT
 
 WIDE_SHIFTS = (10, 12, 11, 9, 13, 8, 14, 7, 15, 6, 16, 5, 4, 3)
 """Common shifts of widened weights in the order in which they are tried: the fewer different
@@ -68,16 +69,21 @@ class Accumulators:
     """The accumulators of a call of conv2d or dense: weights by channel, bias, their range.
 
     ``weights`` [O, K] are without their zero point; ``low`` and ``high`` [O] bound every sum.
+    Of a bias that is no constant ``limit`` [O] says for how much it counts at most (then ``bias``
+    is 0); weights that are none are 0, and ``low`` and ``high`` bound what any make.
     """
 
     weights: np.ndarray
     bias: np.ndarray
     low: np.ndarray
     high: np.ndarray
+    limit: np.ndarray | None = None
 
     @classmethod
     def of(cls, call: KernelCall) -> Accumulators:
         tables = {item.role: item.array for item in call.operands if isinstance(item, Table)}
+        if "bias_limit" in call.params:
+            return cls._varying(call, tables.get("weights"))
         weights = tables["weights"].astype(np.int64)
         outs = weights.shape[0]
         zeros = call.params.get("weights_zero")
@@ -89,6 +95,35 @@ class Accumulators:
         low = bias + np.minimum(flat * -128, flat * 127).sum(axis=1)
         high = bias + np.maximum(flat * -128, flat * 127).sum(axis=1)
         return cls(weights, bias, low, high)
+
+    @classmethod
+    def _varying(cls, call: KernelCall, constant: np.ndarray | None) -> Accumulators:
+        """Those of a call whose bias, or weights and bias, are no constants."""
+        numbers = {k: v for k, v in call.params.items() if isinstance(v, int)}
+        outs = numbers["outs"] if call.family == "dense" else numbers["out_c"]
+        taps = numbers.get("depth", 0) or (
+            numbers["kernel_h"] * numbers["kernel_w"] * numbers["group_in"]
+        )
+        table, zeros = call.params["bias_limit"], call.params.get("weights_zero")
+        assert isinstance(table, Table)
+        limit = table.array.astype(np.int64)
+        zero = np.zeros(outs, np.int64)
+        if isinstance(zeros, Table):
+            zero = zeros.array.astype(np.int64)
+        # the limit is what any weights sum to, and so many steps of the output
+        any_sum = taps * 128 * max(128 + int(zero.max()), 127 - int(zero.min()))
+        if constant is None:
+            weights = np.broadcast_to(np.int64(0), (outs, taps))
+            low, high = np.full(outs, -any_sum), np.full(outs, any_sum)
+        else:
+            weights = constant.astype(np.int64)
+            weights = weights - zero.reshape(outs, *[1] * (weights.ndim - 1))
+            flat = weights.reshape(outs, -1)
+            low = np.minimum(flat * -128, flat * 127).sum(axis=1)
+            high = np.maximum(flat * -128, flat * 127).sum(axis=1)
+            reach = np.maximum(-low, high)
+            limit = np.where(limit == BIAS_LIMIT, limit, limit - any_sum + reach)
+        return cls(weights, zero * 0, low - limit, high + limit, limit)
 
 
 def wide_rescaling(call: KernelCall, sums: Accumulators) -> Rescaling:
