@@ -41,8 +41,10 @@ from tinymill.ops.arithmetic import fixed_multiplier
 from tinymill.ops.binary import AddFixed, Binary
 from tinymill.ops.concat import Concat
 from tinymill.ops.conv import Conv2D
+from tinymill.ops.conv_gradient import ConvInputGradient
 from tinymill.ops.conv_transpose import ConvTranspose
 from tinymill.ops.dense import FullyConnected
+from tinymill.ops.gradient_gate import GradientGate
 from tinymill.ops.lookup import Table
 from tinymill.ops.pad import Pad
 from tinymill.ops.pool import AveragePool, MaxPool
@@ -155,9 +157,13 @@ def _numbers(kind: TensorType, style: str, rng: np.random.Generator) -> np.ndarr
 
 
 def _constants(case: Case) -> Mapping[int, np.ndarray]:
+    rng = np.random.default_rng([case.seed, 5])
+    if isinstance(case.op, ConvInputGradient) and case.bias != "none":
+        return {1: _weights(case.types.input(1).shape, case.weights, rng)}
+    if isinstance(case.op, GradientGate):
+        return {2: rng.integers(-32767, 32768, case.types.input(2).shape).astype(np.int16)}
     if not isinstance(case.op, Conv2D | ConvTranspose | FullyConnected):
         return {}
-    rng = np.random.default_rng([case.seed, 5])
     kind = case.types.input(1)
     weights = _weights(kind.shape, case.weights, rng)
     if case.types.inputs[2] is None:

@@ -27,7 +27,7 @@ typedef struct {
   int32_t dilation_h, dilation_w;
   int32_t pad_top, pad_left;
   int32_t group_in, group_out; /* input and output channels of a group */
-  int32_t shift;               /* in [-15, 31] */
+  int32_t shift;               /* in [0, 31] */
   int32_t limit;               /* 1 to 32767 */
 } tm_conv_input_gradient_s16_params;
 

@@ -5,14 +5,11 @@
 
 #include <stdint.h>
 
-/* saturate(v * 2^-shift) to [-limit, limit], rounded half up; shift in [-15, 32]. Right for every
- * v: nothing overflows on the way. */
+/* saturate(v * 2^-shift) to [-limit, limit], rounded half up; shift in [0, 31]. Right for every v:
+ * nothing overflows on the way. */
 static inline int16_t tm_gradient_of(int32_t v, int32_t shift, int32_t limit) {
   if (shift > 0) {
     v = ((v >> (shift - 1)) + 1) >> 1;
-  } else {
-    /* what is cut off here is beyond every limit */
-    v = (v < -32768 ? -32768 : (v > 32768 ? 32768 : v)) * (1 << -shift);
   }
   return (int16_t)(v < -limit ? -limit : (v > limit ? limit : v));
 }

@@ -21,7 +21,7 @@ typedef struct {
   int32_t row;         /* elements of a row, whole pixels */
   int32_t channels;    /* of a pixel */
   int32_t per_channel; /* a multiplier for each channel, else one for all */
-  int32_t shift;       /* in [-15, 31] */
+  int32_t shift;       /* in [0, 31] */
   int32_t limit;       /* 1 to 32767 */
 } tm_gradient_gate_s16_params;
 

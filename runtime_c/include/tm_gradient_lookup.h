@@ -13,7 +13,7 @@
 
 typedef struct {
   int32_t count;        /* elements */
-  int32_t shift;        /* in [-15, 31] */
+  int32_t shift;        /* in [0, 31] */
   int32_t limit;        /* 1 to 32767 */
   const int16_t *table; /* -32767 to 32767 */
 } tm_gradient_lookup_s16_params;

@@ -20,7 +20,7 @@ typedef struct {
   int32_t count_padding;
   const int16_t
       *multiplier; /* window_h * window_w of 0 to 32767; no sum of products leaves 32 bits */
-  int32_t shift;   /* in [-15, 31] */
+  int32_t shift;   /* in [0, 31] */
   int32_t limit;   /* 1 to 32767 */
 } tm_gradient_spread_s16_params;
 

@@ -92,15 +92,22 @@ static TM_INLINE void tm_products_columns(uint32_t *to, uint32_t even0, uint32_t
 
 /* The sums of two streams, in C. */
 static TM_INLINE void tm_products_plain(const tm_products *job, int32_t sums[8]) {
-  const int16_t *const a = job->from.first;
-  const int16_t *const b = (const int16_t *)(const void *)((const uint8_t *)a + job->pitch);
-  const int32_t pairs = (int32_t)(job->stop - job->from.columns) / 4;
+  const int8_t *a = (const int8_t *)job->from.first;
+  const int8_t *b = a + job->pitch;
   const uint32_t *columns = job->from.columns;
   uint32_t acc[8] = {0};
-  for (int32_t k = 0; k < pairs + job->odd; ++k) {
-    const int32_t lone = k == pairs;
-    const uint32_t left = tm_pack16(a[2 * k], lone ? 0 : a[2 * k + 1]);
-    const uint32_t right = tm_pack16(b[2 * k], lone ? 0 : b[2 * k + 1]);
+  while (columns != job->stop + 4 * job->odd) {
+    uint32_t left = 0;
+    uint32_t right = 0;
+    if (columns == job->stop) {
+      memcpy(&left, a, sizeof(int16_t));
+      memcpy(&right, b, sizeof(int16_t));
+    } else {
+      left = tm_load4(a);
+      right = tm_load4(b);
+      a += 4;
+      b += 4;
+    }
     for (int32_t c = 0; c < 4; ++c) {
       acc[c] = tm_smlad(left, columns[c], acc[c]);
       acc[4 + c] = tm_smlad(right, columns[c], acc[4 + c]);

@@ -134,15 +134,23 @@ static inline int32_t tm_update_bias(int32_t b, int32_t sum, float factor, int32
                                      uint32_t seed, uint32_t index) {
   const float most = 1073741824.0f;
   float d = (float)sum * factor;
+  int32_t step;
   if (!(d == d)) {
     return b;
   }
   d = d > most ? most : (d < -most ? -most : d);
   if (stochastic) {
     d = d + tm_update_random(seed, index);
-    return tm_update_less(b, tm_update_floor(d));
+    step = tm_update_floor(d);
+  } else {
+    step = tm_update_nearest(d);
   }
-  return tm_update_less(b, tm_update_nearest(d));
+#if defined(__ARM_FEATURE_DSP) && defined(__GNUC__)
+  __asm__("qsub %0, %0, %1" : "+r"(b) : "r"(step));
+  return b;
+#else
+  return tm_update_less(b, step);
+#endif
 }
 
 #endif

@@ -253,13 +253,11 @@ class MaxPoolGradient(Op):
         return (RowTable(tuple(begins), tuple(ends)), table, table)
 
     def routed(self, x: np.ndarray, y: np.ndarray, g: np.ndarray) -> np.ndarray:
-        """The sums, in the type of g."""
+        """The sums, in the type of g; padding is no value's equal."""
         high, wide = y.shape[1:3]
         top, left, bottom, right = self.pad
-        # no int8 is 200
-        padded = np.pad(
-            x.astype(np.int64), ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=200
-        )
+        around = ((0, 0), (top, bottom), (left, right), (0, 0))
+        padded = np.pad(x.astype(np.float64), around, constant_values=np.inf)
         acc = _room(x.shape, self.pad, g.dtype)
         free = np.ones(y.shape, bool)
         for ky in range(self.window[0]):

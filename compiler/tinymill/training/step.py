@@ -226,6 +226,7 @@ class MantissaTape(AddingTape):
         fit = fit_factors(factor, REACH)
         limit = self._limit(at)
         shift, exponent = self._shift(g.exponent - fit.places, limit)
+        clamp = at.stops(clamp)
         bits = "" if clamp is None else self._bits(at.node, clamp)
         multiplier = self.builder.constant(
             fit.multiplier if np.ptp(fit.multiplier) else fit.multiplier[:1],

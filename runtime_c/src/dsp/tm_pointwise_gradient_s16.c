@@ -4,21 +4,16 @@
  *
  * Scratch: 8 bytes for each output channel, made even, then 16. */
 #include "tm_conv_input_gradient.h"
+#include "tm_mantissas.h"
 #include "tm_products.h"
-
-/* How sums become mantissas: their high word times `scale` is that shifted and rounded; a half
- * goes up and down by the limits' distances from those of int16. */
-typedef struct {
-  int32_t scale;
-  struct {
-    uint32_t high, low;
-  } limits;
-} tm_pointwise_rounding;
 
 /* What the pixels of four channels share with the assembly. */
 typedef struct {
   tm_products products;
-  tm_pointwise_rounding rounding;
+  int32_t scale; /* tm_mantissas, as the assembly loads it */
+  struct {
+    uint32_t high, low;
+  } limits;
   int16_t *out;
   int32_t out_pitch; /* bytes from pixel to pixel */
   int32_t left;      /* pairs of pixels */
@@ -65,8 +60,8 @@ static TM_NOINLINE void tm_pointwise_pixels(const tm_pointwise_job *of, int32_t 
         "bne 1b\n\t"
         : [from] "+m"(job.products.from), [first] "+m"(job.products.from.first),
           [out] "+m"(job.out), [left] "+m"(job.left)
-        : TM_PRODUCTS_JOB(job.products), [scale] "m"(job.rounding.scale),
-          [limits] "m"(job.rounding.limits), [out_pitch] "m"(job.out_pitch)
+        : TM_PRODUCTS_JOB(job.products), [scale] "m"(job.scale),
+          [limits] "m"(job.limits), [out_pitch] "m"(job.out_pitch)
         : TM_PRODUCTS_CLOBBERS);
     /* clang-format on */
     return;
@@ -184,9 +179,12 @@ static tm_status tm_pointwise_gradient_s16(const tm_conv_input_gradient_s16_para
   uint32_t *columns = (uint32_t *)scratch;
   int16_t *spare = (int16_t *)(columns + words);
   tm_pointwise_job job;
-  job.rounding.scale = p->shift >= 2 ? (int32_t)((uint32_t)1 << (32 - p->shift)) : 0;
-  job.rounding.limits.high = (uint32_t)(32767 - p->limit) * 0x10001u;
-  job.rounding.limits.low = (uint32_t)(32768 - p->limit) * 0x10001u;
+  if (p->shift >= 2) {
+    const tm_mantissas how = tm_mantissas_of(p->shift, p->limit);
+    job.scale = how.scale;
+    job.limits.high = how.high;
+    job.limits.low = how.low;
+  }
   for (int32_t i = part->channel0; i < part->channel1; i += 4) {
     const int32_t count = part->channel1 - i < 4 ? part->channel1 - i : 4;
     tm_pointwise_columns(weights + i, p->out_c, p->in_c, count, columns);
