@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
@@ -105,9 +106,9 @@ def _row_table(
     return RowTable(first, last)
 
 
-def _overlap(window: Sequence[int], stride: Sequence[int]) -> int:
-    """The most windows that share a place."""
-    return -(-window[0] // stride[0]) * -(-window[1] // stride[1])
+def _overlap(window: Sequence[int], stride: Sequence[int], places: Sequence[int]) -> int:
+    """The most windows that share a place; there are ``places`` of them down and across."""
+    return prod(min(-(-w // s), n) for w, s, n in zip(window, stride, places, strict=True))
 
 
 @dataclass(frozen=True)
@@ -181,7 +182,9 @@ class GradientSpread(Op):
         types: Types,
         constants: Sequence[np.ndarray | None],
     ) -> KernelCall:
-        fits_int32(_overlap(self.window, self.stride), max(self.multiplier), self.reach)
+        places = pooled_size(self.height, self.width, self.window, self.stride, self.pad)
+        overlap = _overlap(self.window, self.stride, places)
+        fits_int32(overlap, max(self.multiplier), self.reach)
         params = _pool_params(self, types.output, types.input(0)) | {
             "count_padding": int(self.count_padding),
             "multiplier": Table("multiplier", np.array(self.multiplier, np.int16)),
@@ -199,7 +202,8 @@ class GradientSpread(Op):
             (6, 5, (3, 2), (1, 1), (1, 0, 1, 1), False),
         ):
             most = window[0] * window[1]
-            share = REACH // _overlap(window, stride)
+            places = pooled_size(height, width, window, stride, pad)
+            share = REACH // _overlap(window, stride, places)
             multiplier = tuple(share // n for n in range(1, most + 1))
             size = pooled_size(height, width, window, stride, pad)
             g = TensorType((1, *size, 5), DType.INT16)
