@@ -52,7 +52,9 @@ def test_host(target: str, tmp_path: Path) -> None:
 def test_board(name: str, tmp_path: Path) -> None:
     board = load_board(name)
     need_tool(f"{board.compiler.family}-gcc")
-    need_tool(board.simulator.machine and "qemu-system-arm" if "mps" in name else "qemu-system-riscv32")
+    need_tool(
+        board.simulator.machine and "qemu-system-arm" if "mps" in name else "qemu-system-riscv32"
+    )
     target = Target(frozenset(board.features))
     batch = Batch(target, guard=64, shift=4, runs=1)
     for case in cases_for(target, 1):
