@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
-from training_cases import TRAINING
 
 from conftest import need_tool
 from kernel_cases import FAMILIES as INFERENCE
@@ -22,6 +21,7 @@ from kernel_cases import Case
 from kernel_harness import FORMS, Batch, Target, run_on_board, run_on_host
 from tinymill.boards import Board, load_board
 from tinymill.schedule.kernels import Kernel, kernel_table
+from training_cases import TRAINING
 
 pytestmark = pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
 

@@ -503,7 +503,7 @@ def test_stochastic_rounding_is_right_on_average() -> None:
         TensorType((1,), DType.FLOAT32), TensorType((1,), DType.INT32),
         TensorType((64,), DType.FLOAT32),
     )  # fmt: skip
-    arrays = [
+    arrays: list[np.ndarray | None] = [
         np.full(shape, 10, np.int8), np.zeros(64, np.int32), np.full((1, 1, 1, 64), 1, np.int8),
         np.full((1, 1, 1, 64), 1, np.int16), np.zeros(1, np.int32), np.full(1, 0.2, np.float32),
         np.zeros(1, np.int32), np.ones(64, np.float32),
@@ -525,7 +525,7 @@ def test_updates_saturate_and_leave_what_is_no_number() -> None:
     )  # fmt: skip
 
     def update(x: Sequence[int], rate: float) -> tuple[list[int], int]:
-        arrays = [
+        arrays: list[np.ndarray | None] = [
             np.array([[100, -100, 5]], np.int8), np.array([1000], np.int32),
             np.array(x, np.int8).reshape(1, 1, 1, 3), np.full((1, 1, 1, 1), 10, np.int16),
             np.zeros(1, np.int32), np.array([rate], np.float32), np.zeros(1, np.int32),

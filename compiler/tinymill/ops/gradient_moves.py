@@ -219,7 +219,7 @@ class MaxPoolGradient(Op):
     """The gradient of max pooling: that of each window goes to its first value, by rows, that
     equals its output; to none where a clamp left none. Sums are limited to +-limit.
 
-    Inputs: x int8 [N, height, width, C], y int8 and g int16 [N, OH, OW, C].
+    Inputs: x int8 [N, height, width, C], y int8 and g int16 [N, OH, OW, C]; or all float32.
     """
 
     window: tuple[int, int]
@@ -228,15 +228,17 @@ class MaxPoolGradient(Op):
     limit: int = REACH
 
     def infer(self, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
-        x, y, g = inputs[0], inputs[1], check_gradient(inputs[2])
-        assert x is not None and y is not None
+        x, y, g = inputs[0], inputs[1], inputs[2]
+        assert x is not None and y is not None and g is not None
         check_rounding(0, self.limit)
-        if x.rank != 4 or x.dtype is not DType.INT8 or y.dtype is not DType.INT8:
+        dtypes = (x.dtype, y.dtype, g.dtype)
+        real = dtypes == (DType.FLOAT32,) * 3
+        if x.rank != 4 or not (real or dtypes == (DType.INT8, DType.INT8, DType.INT16)):
             raise InvalidModel(f"the gradient of max pooling {x} to {y}")
         size = pooled_size(x.shape[1], x.shape[2], self.window, self.stride, self.pad)
         if y.shape != (x.shape[0], *size, x.shape[3]) or g.shape != y.shape:
             raise InvalidModel(f"{y} with gradient {g} is no pooling of {x}")
-        return (TensorType(x.shape, DType.INT16),)
+        return (TensorType(x.shape, g.dtype),)
 
     def windows(self, types: Types) -> tuple[Reading | None, ...]:
         x, y = types.input(0), types.input(1)
@@ -273,6 +275,8 @@ class MaxPoolGradient(Op):
     ) -> tuple[np.ndarray, ...]:
         x, y, g = inputs[0], inputs[1], inputs[2]
         assert x is not None and y is not None and g is not None
+        if g.dtype == np.float32:
+            return (self.routed(x, y, g.astype(np.float64)).astype(np.float32),)
         return (round_shift(self.routed(x, y, g.astype(np.int64)), 0, self.limit),)
 
     def kernel(
@@ -282,6 +286,8 @@ class MaxPoolGradient(Op):
         types: Types,
         constants: Sequence[np.ndarray | None],
     ) -> KernelCall:
+        if types.output.dtype is DType.FLOAT32:
+            raise UnsupportedOp("the gradient of float max pooling on a device")
         params = _pool_params(self, types.output, types.input(1))
         operands = (Rows(inputs[0]), Rows(inputs[1]), Rows(inputs[2]), Rows(outputs[0]))
         return KernelCall("maxpool_gradient", "s16", params, operands)

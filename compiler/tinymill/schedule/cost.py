@@ -609,12 +609,43 @@ def _dense(step: Step) -> Called:
     return work
 
 
+def _weight_update(step: Step) -> Called:
+    """Steps of weights, all at once: two outputs by four inputs over pairs of places."""
+    params = step.packed.params
+    names = ("batch", "out_h", "out_w", "out_c", "kernel_h", "kernel_w", "chosen_count")
+    batch, height, width, outs, kernel_h, kernel_w, chosen = (_number(params, n) for n in names)
+    places, taps = batch * height * width, kernel_h * kernel_w
+    blocks = taps * -(-chosen // 4)
+    whole = blocks if chosen % 4 == 0 and params.get("chosen") is None else 0
+    found: dict[str, float] = {
+        "calls": 1, "channels": outs, "weights": outs * taps * chosen,
+        "blocks": -(-outs // 2) * blocks, "products": -(-outs // 2) * blocks * -(-places // 2),
+        "streams": -(-outs // 2) * places, "columns": whole * places,
+        "odd_columns": (blocks - whole) * places,
+    }  # fmt: skip
+    return lambda rows, how: found
+
+
+def _bias_update(step: Step) -> Called:
+    """Steps of biases, all at once: sums over pixels."""
+    pixels, channels = (_number(step.packed.params, name) for name in ("pixels", "channels"))
+    eights = channels // 8
+    found: dict[str, float] = {
+        "calls": 1, "channels": channels, "eights": eights, "sums": eights * pixels,
+        "rests": channels % 8 * pixels,
+    }  # fmt: skip
+    return lambda rows, how: found
+
+
 _FORMS: dict[str, Callable[[Step], Called]] = {
     "tm_conv2d_gemm_s8": _gemm,
     "tm_dwconv2d_planes_s8": _planes,
     "tm_dwconv2d_mve_s8": _mve_windows,
 }
-_FAMILIES: dict[str, Callable[[Step], Called]] = {"conv2d": _windows, "dense": _dense}
+_FAMILIES: dict[str, Callable[[Step], Called]] = {
+    "conv2d": _windows, "dense": _dense, "conv_weight_update": _weight_update,
+    "bias_update": _bias_update,
+}  # fmt: skip
 _FAMILIES |= dict.fromkeys(
     ("avgpool", "avgpool_line", "avgpool_scaled", "maxpool"), _pool
 )  # fmt: skip
