@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +17,11 @@ from steps import CLASSES, SHAPE, run_graph, step_graph
 from conftest import need_tool
 from tinymill.api.trainable import Trainable, compile_trainable, train_project
 from tinymill.boards import Board, load_board
+from tinymill.deploy.build import build
+from tinymill.deploy.size import sections
 from tinymill.deploy.toolchain import missing
-from tinymill.errors import CompileError, InvalidInput
-from tinymill.ir import interpret
+from tinymill.errors import CompileError, InvalidInput, OutOfMemory
+from tinymill.ir import DType, TensorType, interpret
 from tinymill.loaded import Loaded
 from tinymill.schedule import changed_by, plan, sharing
 
@@ -158,6 +160,47 @@ def test_every_target_takes_the_same_steps(
         counted = sum(layer.instructions or 0 for layer in found.layers)
         # the build with stamps is another one
         assert abs(found.instructions[0] - counted) < 0.02 * counted
+
+
+def test_a_budget_of_ram(tmp_path: Path) -> None:
+    """Arena, context with its variables and stack together, and what the linker has of the arena;
+    too small a budget is refused with what is needed."""
+    board = load_board("mps2-an500")
+    need_tool(*missing(board))
+
+    def within(ram: int) -> Trainable:
+        return compile_trainable(
+            run_graph(), step_graph(), CLASSES, LEARNED, board=board, name="little", ram=ram
+        )
+
+    with pytest.raises(OutOfMemory) as refused:
+        within(600)
+    compiled = within(refused.value.needed)
+    compiled.write(tmp_path / "project")
+    program = build(tmp_path / "project", board, tmp_path / "build", model="little", train=True)
+    sizes = {section.name: section.size for section in sections(program)}
+    assert sizes[".tm_arena"] == compiled.arena_bytes
+    frames = [x.tobytes() for x in pictures()[:1]]
+    found = train_project(
+        tmp_path / "project", compiled.description, board, frames, [1], [0.5]
+    )  # fmt: skip
+    assert found.ram.total <= refused.value.needed
+
+
+def test_a_step_to_a_vector_is_refused() -> None:
+    step = step_graph()
+    types = dict(step.types)
+    (label,) = (port for port in step.inputs if port.name == "label")
+    types[label.value] = TensorType((CLASSES,), DType.INT32)
+    ports = tuple(
+        replace(port, shape=(CLASSES,)) if port.name == "label" else port for port in step.inputs
+    )
+    board = load_board("host")
+    with pytest.raises(CompileError, match="label"):
+        compile_trainable(
+            run_graph(), step.replace(types=types, inputs=ports), CLASSES, LEARNED, board=board,
+            name="little", plan="min-time",
+        )  # fmt: skip
 
 
 STORE = r"""

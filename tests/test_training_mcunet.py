@@ -29,18 +29,10 @@ STEPS = 3
 def board_of_128_kilobytes(folder: Path) -> Path:
     """The AN500 (Cortex-M7) with 128 KB of RAM in all."""
     text = (ROOT / "boards" / "mps2-an500.toml").read_text()
-    regions = text.split("[[region]]")
-    kept = []
-    for region in regions:
-        if 'kind = "ram"' in region:
-            if any('kind = "ram"' in each for each in kept):
-                head, _, rest = region.partition("\n\n")
-                kept[-1] += "\n" + rest
-                continue
-            region = re.sub(r"size = \S+", "size = 0x2_0000", region)
-        kept.append(region)
+    text = re.sub(r'\[\[region\]\]\nname = "psram".*?\n\n', "", text, flags=re.DOTALL)
+    text = re.sub(r'(kind = "ram"\naddress = \S+\nsize = )\S+', r"\g<1>0x2_0000", text)
     path = folder / "small.toml"
-    path.write_text("[[region]]".join(kept).replace('name = "mps2-an500"', 'name = "small"', 1))
+    path.write_text(text.replace('name = "mps2-an500"', 'name = "small"', 1))
     return path
 
 
@@ -60,7 +52,7 @@ def test_steps_on_a_board_of_128_kilobytes(shared: Path, tmp_path: Path) -> None
     training = build(headed, read_scheme("mcunet-49k"), list(zip(samples, targets, strict=True)))
     compiled = compile_trainable(
         training.inference, training.step, 10, training.trained, board=board, name="mcunet",
-        ram=MOST_RAM,
+        plan="min-ram",
     )  # fmt: skip
     compiled.write(tmp_path / "project")
     trainer = Trainer(training)

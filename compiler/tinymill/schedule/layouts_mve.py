@@ -38,9 +38,9 @@ def _factors(facts: CallFacts) -> np.ndarray:
 def _blocks_of(
     facts: CallFacts, weights: np.ndarray, size: int, group: int, order: np.ndarray | None = None
 ) -> np.ndarray:
-    """For each ``size`` channels of a group: biases (where they are constants), for each 16 weights those of each channel,
-    for each factor those of the channels. ``order`` are the channels of a group in the order in
-    which they come."""
+    """For each ``size`` channels of a group: biases (where they are constants), for each 16 weights
+    those of each channel, for each factor those of the channels. ``order`` are the channels of a
+    group in the order in which they come."""
     outs = len(weights)
     flat = weights.reshape(outs, -1).astype(np.int8)
     filled = np.pad(flat, ((0, 0), (0, -flat.shape[1] % LANES)))
