@@ -20,6 +20,7 @@ from tinymill.boards import Board, load_board
 from tinymill.deploy.build import build
 from tinymill.deploy.size import sections
 from tinymill.deploy.toolchain import missing
+from tinymill.emit.facts import MoveFacts, in_order
 from tinymill.errors import CompileError, InvalidInput, OutOfMemory
 from tinymill.ir import DType, TensorType, interpret
 from tinymill.loaded import Loaded
@@ -318,6 +319,16 @@ def test_a_save_that_is_cut_short_keeps_the_last(project: Path, tmp_path: Path) 
     assert done.returncode == 0, done.stdout + done.stderr[:2000]
     cuts = [int(line) for line in done.stdout.split()]
     assert len(cuts) == 3 and min(cuts) > 300
+
+
+def test_inputs_are_moved_in_an_order_that_keeps_them() -> None:
+    def move(source: int, target: int) -> MoveFacts:
+        return MoveFacts(f"context->arena + {source}", f"context->arena + {target}", 100)
+
+    first, second, third = move(0, 50), move(100, 300), move(300, 420)
+    assert in_order([first, second, third]) == (third, second, first)
+    with pytest.raises(CompileError, match="circle"):
+        in_order([move(0, 100), move(100, 0)])
 
 
 def test_variables_that_differ_are_refused() -> None:

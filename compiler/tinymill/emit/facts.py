@@ -420,7 +420,7 @@ class _Collector:
                 moves.append(MoveFacts(source, target, kind.bytes))
         label, rate = (self._outside_address(port.value) for port in ports[count:])
         return TrainFacts(
-            step, tuple(moves), label, rate, self._outside_address(self.graph.outputs[0].value),
+            step, in_order(moves), label, rate, self._outside_address(self.graph.outputs[0].value),
             training.classes, training.digest, tuple(self._state(name) for name in names),
             sum(name in training.learned for name in names),
         )  # fmt: skip
@@ -688,6 +688,28 @@ class _Collector:
         if len(raw) and bool((raw == raw[0]).all()):
             return StateFacts(_comment(name), offset, len(raw), int(raw[0]), "")
         return StateFacts(_comment(name), offset, len(raw), None, self._array(initial))
+
+
+def in_order(moves: Sequence[MoveFacts]) -> tuple[MoveFacts, ...]:
+    """The moves so that none destroys what a later one moves. Raises ``CompileError`` where there
+    is no such order."""
+
+    def span(address: str, size: int) -> range:
+        first = int(address.rsplit(" ", 1)[-1])
+        return range(first, first + size)
+
+    left, found = list(moves), []
+    while left:
+        for move in left:
+            to = span(move.target, move.bytes)
+            others = (span(each.source, each.bytes) for each in left if each is not move)
+            if all(to.stop <= other.start or other.stop <= to.start for other in others):
+                break
+        else:
+            raise CompileError(f"{len(left)} inputs that a step of training moves in a circle")
+        left.remove(move)
+        found.append(move)
+    return tuple(found)
 
 
 def place_of(plan: Plan, buffer: str) -> str:
