@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tinymill.api.learning import trainable
 from tinymill.errors import InvalidInput, InvalidScheme, UnsupportedOp
 from tinymill.frontends import read_model
 from tinymill.ir import (
@@ -747,3 +748,34 @@ def test_chosen_channels_are_the_only_ones_that_change() -> None:
             axis=tuple(range(before[layer.weights].ndim - 1)),
         )
         assert tuple(np.flatnonzero(changed)) == chosen
+
+
+def test_a_file_becomes_trainable(shared: Path) -> None:
+    """By scheme and samples, integers or reals; what does not fit is refused."""
+    model = shared / "models/mlperf_tiny/kws_ref_model.tflite"
+    rng = np.random.default_rng(0)
+    integers = rng.integers(-128, 128, (6, 1, 490)).astype(np.int8)
+    scheme = Scheme(biases=3, weights=(Weights(-1),), head="new")
+    made = trainable(model, scheme, classes=4, samples=list(integers))
+    assert made.step.type(made.logits).shape == (1, 4)
+    kind = made.step.type(made.step.inputs[0].value)
+    reals = (integers.astype(np.float32) - kind.zero_point) * np.float32(kind.scale)
+    again = trainable(model, scheme, classes=4, samples=list(reals))
+    for name, array in made.step.constants.items():
+        np.testing.assert_array_equal(array, again.step.constants[name])
+    kept = trainable(model, replace(scheme, head="keep"))
+    assert kept.step.type(kept.logits).shape == (1, 12)
+    squared = trainable(model, replace(scheme, head="keep", loss="squared"))
+    assert [port.name for port in squared.step.inputs][1:] == ["target", "rate"]
+    with pytest.raises(InvalidScheme, match="a new head for how many classes"):
+        trainable(model, scheme)
+    with pytest.raises(InvalidScheme, match="4 classes, the model's head has 12"):
+        trainable(model, replace(scheme, head="keep"), classes=4)
+    with pytest.raises(InvalidInput, match=r"a sample of int8\[3\]"):
+        trainable(model, scheme, classes=4, samples=[np.zeros(3, np.int8)])
+    with pytest.raises(InvalidInput, match="a sample of int32 for int8"):
+        trainable(model, scheme, classes=4, samples=[np.zeros(490, np.int32)])
+    with pytest.raises(InvalidInput, match="2 labels for 1 samples"):
+        trainable(model, scheme, classes=4, samples=[integers[0]], labels=[1, 2])
+    with pytest.raises(InvalidInput, match="label 9, there are 4 classes"):
+        trainable(model, scheme, classes=4, samples=[integers[0]], labels=[9])
