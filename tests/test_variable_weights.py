@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_kernels import DRAWS, TARGETS, draw_cases
 
 from conftest import need_tool
 from kernel_cases import FAMILIES, Case, varied
 from kernel_harness import FORMS, Batch, Target, run_on_board, run_on_host
+from test_kernels import DRAWS, TARGETS, draw_cases
 from tinymill.api.compiling import compile_graph
 from tinymill.api.lowering import lowered
 from tinymill.api.options import CompileOptions, Measuring

@@ -14,8 +14,9 @@ import numpy as np
 from ..boards import Board
 from ..deploy import Forecast, measure, target_files
 from ..deploy import forecast as forecast_of
-from ..emit import Training, c_name, facts_of, render
+from ..emit import ModelFacts, Training, c_name, facts_of, render
 from ..errors import InvalidInput, OutOfMemory, ToolFailed
+from ..fit import plan_within
 from ..ir import Graph, print_graph
 from ..project import PLAN
 from ..schedule import Goal, Optimize, Plan, Planner, changed_by
@@ -63,10 +64,14 @@ def compile_trainable(
     board: Board,
     name: str,
     plan: Goal = "min-ram",
+    ram: int | None = None,
     optimize: Optimize = "time",
     source: str = "",
 ) -> Trainable:
     """The C of a model and of a step of its training, graphs that passes have lowered.
+
+    ``plan`` is that of the step; ``ram`` instead asks for its fastest within so many bytes of RAM
+    in all: arena, variables, stack. A run gets the fastest plan within the step's arena.
 
     ``step`` has the inputs of ``run``, then a label (int32) and a rate (float32); its first output
     is the loss (float32). Variables of both are the same; ``learned`` are the trained weights and
@@ -75,11 +80,29 @@ def compile_trainable(
     """
     board = tuned(board, optimize)
     prefix = c_name(name)
-    first, second = (
-        Planner(graph, board.features, optimize=optimize).plan(plan) for graph in (run, step)
-    )
-    training = Training(second, classes, digest_of(step), tuple(learned))
-    facts = facts_of(first, prefix, training=training)
+    runs, steps = (Planner(graph, board.features, optimize=optimize) for graph in (run, step))
+    digest = digest_of(step)
+
+    def beside(second: Plan) -> Plan:
+        return runs.within(second.arena_bytes) or runs.plan("min-ram")
+
+    def files_of(first: Plan, second: Plan) -> tuple[ModelFacts, dict[str, str]]:
+        training = Training(second, classes, digest, tuple(learned))
+        facts = facts_of(first, prefix, training=training)
+        files = render(facts, first, second)
+        return facts, files | target_files(
+            board, prefix, arena_bytes=facts.arena_bytes, weights_bytes=facts.weights_bytes
+        )
+
+    if ram is None:
+        second = steps.plan(plan)
+    else:
+        second = plan_within(
+            steps, ram, board,
+            lambda tried: forecast_of(files_of(beside(tried), tried)[1], board, prefix),
+        )  # fmt: skip
+    first = beside(second)
+    facts, files = files_of(first, second)
     needed, most = facts.arena_bytes + facts.state_bytes, MOST_RAM
     if not board.is_host:
         most = sum(region.size for region in board.ram)
@@ -88,14 +111,10 @@ def compile_trainable(
             f"arena and variables on {board.name}", needed=needed, available=most,
             hint="a scheme that trains less needs less" if plan == "min-ram" else "--plan min-ram",
         )  # fmt: skip
-    files = render(facts, first, second)
-    files |= target_files(
-        board, prefix, arena_bytes=facts.arena_bytes, weights_bytes=facts.weights_bytes
-    )
     entries = {
         "weights": "flash", "weights_bytes": facts.weights_bytes,
         "widened_bytes": first.widened_bytes, "io": "quantized", "requant": "exact",
-        "optimize": optimize, "plan": plan, "ram": None, "fast_ram": None, "keep_inputs": False,
+        "optimize": optimize, "plan": plan, "ram": ram, "fast_ram": None, "keep_inputs": False,
         "stream_input": False, "step": None, "window": None, "frontend": None,
     }  # fmt: skip
     described = json.loads(describe(first, board, prefix, source, entries, stream_axis=None))
@@ -104,7 +123,7 @@ def compile_trainable(
     described["state_bytes"] = facts.state_bytes
     described["training"] = {
         "classes": classes,
-        "digest": training.digest,
+        "digest": digest,
         "trained": [_entry(step, each) for each in changed_by(step, learned)],
         "learned": sum(each in learned for each in changed_by(step)),
         "arena": of_step["arena"],

@@ -403,6 +403,11 @@ class _Collector:
         kinds = [self.graph.type(port.value) for port in ports]
         wanted = [model.graph.type(port.value) for port in model.graph.inputs]
         scalars = [(kind.count, kind.dtype) for kind in kinds[count:]]
+        if len(scalars) == 2 and scalars[0] != (1, DType.INT32):
+            raise CompileError(
+                f"a step of training to a target of {kinds[count]}", at=ports[count].name,
+                hint="emitted steps take a label: losses softmax and margin",
+            )  # fmt: skip
         loss = self.graph.type(self.graph.outputs[0].value)
         assert kinds[:count] == wanted, "a step reads the model's inputs"
         assert scalars == [(1, DType.INT32), (1, DType.FLOAT32)], "and then label and rate"
