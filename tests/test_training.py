@@ -569,6 +569,7 @@ def content(**fields: object) -> dict[str, object]:
         (content(weights=[{"layer": 0, "chosen": []}]), "no channel is chosen"),
         (content(weights=[{"layer": 0, "share": 1, "chosen": [1]}]), "share and chosen, take one"),
         (content(rounding="up"), '"rounding" is "up", not one of nearest, stochastic'),
+        (content(scaling=1), '"scaling" is 1, must be true or false'),
         (content(rate="fast"), '"rate" is "fast", must be a number'),
         (content(rate=math.inf), '"rate" is Infinity'),
         (content(rate=math.nan), '"rate" is NaN'),
@@ -607,7 +608,8 @@ def test_a_layer_without_bias_has_none_to_train() -> None:
     bare = graph.replace(nodes=(replace(node, inputs=node.inputs[:2]), *graph.nodes[1:]))
     with pytest.raises(InvalidScheme, match="layer 'layer1' has no bias to train"):
         parts_of(bare, Scheme(biases=("layer1",)))
-    assert [part.layer.index for part in parts_of(bare, Scheme(biases=5))] == [1, 2, 3, 4]
+    for scheme in (Scheme(biases=5), Scheme(biases=("*",))):
+        assert [part.layer.index for part in parts_of(bare, scheme)] == [1, 2, 3, 4]
     training = build(bare, Scheme(weights=(Weights(0),)))
     inputs = inputs_of(bare, 0)
     output = bare.outputs[0].value
@@ -732,6 +734,22 @@ def test_models_learn_images_by_heart(
     labels = [label for _, label in examples]
     losses = [trainer.step(prepared[n % count], labels[n % count], rate).loss for n in range(40)]
     assert np.mean(losses[-count:]) < left * np.mean(losses[:count]), losses
+
+
+def test_steps_without_scaling_are_of_the_integers() -> None:
+    """Their coefficients differ by the squares of the scales alone."""
+    graph = residual_net()
+    with_scaling, without = (build(graph, replace(EVERYTHING, scaling=s)) for s in (True, False))
+    for one, other in zip(updates(with_scaling), updates(without), strict=True):
+        ratio = with_scaling.step.constants[one.inputs[-1]].astype(float)
+        ratio /= without.step.constants[other.inputs[-1]]
+        layer = next(n for n in graph.nodes if n.name == one.name.rsplit(".", 1)[0])
+        quant = graph.type(layer.inputs[1]).quant
+        assert quant is not None
+        scales = np.array(quant.scale)
+        if isinstance(one.op, BiasUpdate):
+            scales = scales * graph.type(layer.inputs[0]).scale
+        np.testing.assert_allclose(ratio, scales**-2.0, rtol=1e-6)
 
 
 def test_chosen_channels_are_the_only_ones_that_change() -> None:

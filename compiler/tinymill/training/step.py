@@ -301,7 +301,7 @@ class MantissaTape(AddingTape):
     def _learn(
         self, at: Site, learning: Trained, h: Mantissas, form: Sliding, shape: tuple[int, ...]
     ) -> None:
-        """The updates; each channel's rate is divided by the square of its scale."""
+        """The updates; with scaling each channel's rate is divided by the square of its scale."""
         x = at.types.input(0)
         scales = np.array(zero_of(at.types.input(1)).scale, np.float64)
         scales = np.broadcast_to(scales, at.types.input(1).shape[0])
@@ -332,7 +332,8 @@ class MantissaTape(AddingTape):
     def _update(
         self, op: Op, inputs: Sequence[str], exponent: int, scales: np.ndarray, name: str
     ) -> None:
-        coefficient = np.ldexp(1.0 / np.square(scales), exponent).astype(np.float32)
+        whole = 1.0 / np.square(scales) if self.scheme.scaling else np.ones(scales.shape)
+        coefficient = np.ldexp(whole, exponent).astype(np.float32)
         if not np.all(np.isfinite(coefficient) & (coefficient > 0)):
             raise UnsupportedOp(f"a step of 2**{exponent} over squares of scales", at=name)
         held = self.builder.constant(coefficient, stem=f"{name}.coefficient")
