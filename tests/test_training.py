@@ -768,6 +768,20 @@ def test_chosen_channels_are_the_only_ones_that_change() -> None:
         assert tuple(np.flatnonzero(changed)) == chosen
 
 
+def test_a_new_head_on_a_model_of_uint8(shared: Path) -> None:
+    """Weights with a zero point have no gradient through them; what stands behind them learns."""
+    model = shared / "models/imagenet/mobilenet_v1_0.25_128_quant.tflite"
+    trainer = Trainer(trainable(model, "head", classes=3))
+    (port,) = trainer.frozen.inputs
+    shape = trainer.training.step.type(port.value).shape
+    picture = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+    prepared = trainer.prepare({port.value: picture})
+    losses = [trainer.step(prepared, 1, 0.05).loss for _ in range(6)]
+    assert losses[-1] < 0.5 * losses[0]
+    with pytest.raises(UnsupportedOp, match="the gradient through weights with a zero point"):
+        trainable(model, Scheme(biases=3, head="new"), classes=3)
+
+
 def test_a_file_becomes_trainable(shared: Path) -> None:
     """By scheme and samples, integers or reals; what does not fit is refused."""
     model = shared / "models/mlperf_tiny/kws_ref_model.tflite"

@@ -36,6 +36,7 @@ from ..ops.lookup import Table
 from ..ops.losses import Loss, MarginLoss, SoftmaxLoss, SquaredLoss
 from ..ops.mantissas import REACH, mix
 from ..ops.pool import MaxPool
+from ..ops.quantization import Recode
 from ..ops.reshape import Reshape
 from ..ops.softmax import Softmax
 from ..ops.table_softmax import TableSoftmax
@@ -88,7 +89,8 @@ class Training:
 
 
 def logits_of(graph: Graph, output: str | None = None) -> str:
-    """The value that a loss is of: the first output (or the one named), without its softmax.
+    """The value that a loss is of: the first output (or the one named), without its softmax and
+    without the step that makes uint8 of int8.
 
     Raises ``InvalidScheme`` where the model has no such output, ``UnsupportedOp`` where it is not
     int8 or of more than one axis.
@@ -101,9 +103,8 @@ def logits_of(graph: Graph, output: str | None = None) -> str:
     value = graph.outputs[0].value if output is None else ports[output]
     while value in graph.producers:
         node = graph.producers[value]
-        if not isinstance(node.op, Softmax | TableSoftmax) and not (
-            isinstance(node.op, Reshape) and _after_softmax(graph, node)
-        ):
+        source = graph.producers.get(node.inputs[0]) if isinstance(node.op, Reshape) else node
+        if source is None or not isinstance(source.op, Softmax | TableSoftmax | Recode):
             break
         value = node.inputs[0]
     kind = graph.type(value)
@@ -114,11 +115,6 @@ def logits_of(graph: Graph, output: str | None = None) -> str:
     if kind.count != kind.shape[-1]:
         raise UnsupportedOp(f"training with an output of {kind}, more than one vector")
     return value
-
-
-def _after_softmax(graph: Graph, node: Node) -> bool:
-    source = graph.producers.get(node.inputs[0])
-    return source is not None and isinstance(source.op, Softmax | TableSoftmax)
 
 
 def ancestors(graph: Graph, value: str) -> Graph:
