@@ -16,7 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from models import SHARED
-from tinymill.api import _planner_of
+from tinymill.api.options import CompileOptions
+from tinymill.api.planning import planner_of
 from tinymill.boards import load_board
 from tinymill.errors import TinymillError
 from tinymill.ir import DType, Graph, GraphBuilder, Port, Quant, TensorType
@@ -100,9 +101,7 @@ def models(console: Console) -> None:
         if file.suffix not in (".tflite", ".onnx"):
             continue
         try:
-            planner = _planner_of(
-                file, BOARD, "quantized", "exact", "time", None, False, False
-            )  # fmt: skip
+            planner = planner_of(file, BOARD, CompileOptions())
         except TinymillError as error:
             console.print(f"{file.name}: {error}")
             continue

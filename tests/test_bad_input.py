@@ -24,10 +24,12 @@ from test_mutations import tflite_fields
 
 from conftest import need_tool
 from tinymill import api
+from tinymill.api import running
 from tinymill.cli import main
 from tinymill.emit import c_name
 from tinymill.errors import TinymillError
 from tinymill.frontends.limits import MAX_NODES
+from tinymill.samples import End, frames_of
 
 HOSTILE_NAME = "a*\\ */ \x1b[31m[/x] :smile: %s {{ x }} \u5c42/\n\u2028\"'"
 
@@ -548,14 +550,14 @@ def test_mutated_arrays(refuse: Refuse, tmp_path: Path, good: Path) -> None:
     """Each byte of a .npy header changed: an error, or an array of the right shape."""
     np.save(tmp_path / "whole.npy", np.zeros((1, 2, 8, 8), np.float32))
     content = (tmp_path / "whole.npy").read_bytes()
-    ends = [api.End("x", np.dtype(np.float32), (1, 2, 8, 8), (0, 1, 2, 3), None, None)]
+    ends = [End("x", np.dtype(np.float32), (1, 2, 8, 8), (0, 1, 2, 3), None, None)]
     for place in range(128):
         for value in (0, 0x28, 0x39, 0xFF, content[place] ^ 1):
             changed = bytearray(content)
             changed[place] = value
             (tmp_path / "x.npy").write_bytes(changed)
             try:
-                frames, count = api.frames_of([tmp_path / "x.npy"], ends)
+                frames, count = frames_of([tmp_path / "x.npy"], ends)
             except TinymillError as error:
                 assert "\n" not in str(error)
             else:
@@ -608,7 +610,7 @@ def test_mutated_plans(tmp_path: Path, good: Path, monkeypatch: pytest.MonkeyPat
     def measured(*_: Any, **__: Any) -> Any:
         raise TinymillError("nothing is built here")
 
-    monkeypatch.setattr(api, "measure", measured)
+    monkeypatch.setattr(running, "measure", measured)
     for path, value in plan_cases():
         plan = json.loads(json.dumps(whole))
         place = plan

@@ -24,6 +24,7 @@ from test_bad_input import conv, onnx_bytes
 
 from tinymill import api
 from tinymill.cli import app, main
+from tinymill.errors import TinymillError
 
 TINY_BOARD = """\
 name = "tiny"
@@ -463,7 +464,7 @@ def test_exports_of_hostile_projects(tmp_path: Path) -> None:
         path.write_text(json.dumps(plan))
         try:
             exported = api.export_model(tmp_path / "project", format="cmake")
-        except api.TinymillError as error:
+        except TinymillError as error:
             assert "\n" not in str(error)
         else:
             assert "\n$(x)" not in exported.files["README.md"]

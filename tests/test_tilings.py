@@ -13,7 +13,8 @@ from test_baselines import model_file
 import tinymill
 from conftest import need_tool
 from contract import WARNINGS
-from tinymill.api import _planner_of
+from tinymill.api.options import CompileOptions
+from tinymill.api.planning import planner_of
 from tinymill.emit import emit
 from tinymill.schedule import Plan
 from tinymill.schedule.plan import Choice
@@ -97,9 +98,7 @@ def tiling(planner: Planner, chance: random.Random) -> Plan:
 @pytest.mark.parametrize("name", MODELS)
 def test_any_tiling_gives_the_plain_bytes(name: str, shared: Path, tmp_path: Path) -> None:
     need_tool("gcc")
-    planner = _planner_of(
-        model_file(shared, name), "host", "quantized", "exact", "time", None, False, False
-    )
+    planner = planner_of(model_file(shared, name), "host", CompileOptions())
     chance = random.Random(name)
     plans = [planner.plan("min-time"), *(tiling(planner, chance) for _ in range(COUNT))]
     assert len({plan.choices for plan in plans}) == COUNT + 1

@@ -28,19 +28,21 @@ def build(
     cc: str | None = None,
     sanitize: bool = False,
     firmware: bool | None = None,
+    train: bool = False,
     halt: Halt | None = None,
 ) -> Path:
     """The program built from ``project`` in ``folder`` (made if missing); nothing is written
     elsewhere. ``profile`` builds with -DTM_PROFILE, ``sanitize`` with the address and
     undefined-behaviour sanitizers (host only). ``firmware`` asks for the program that the board
-    itself runs (see ``recipe``). ``halt`` may stop the compilers.
+    itself runs (see ``recipe``), ``train`` for one that takes steps of training. ``halt`` may stop
+    the compilers.
 
     Raises ``ToolMissing``, ``ToolFailed`` (with the compiler's first error), ``OutOfMemory``
     when a memory region overflows.
     """
     if sanitize and not board.is_host:
         raise BoardError(f"{board.name} has no sanitizers", hint="they run on the host only")
-    steps = recipe(board, model, profile=profile, sanitize=sanitize, firmware=firmware)
+    steps = recipe(board, model, profile=profile, sanitize=sanitize, firmware=firmware, train=train)
     command = toolchain.compiler(board, cc)
     project = project.resolve()
     for unit in steps.units:

@@ -74,11 +74,13 @@ def recipe(
     profile: bool = False,
     sanitize: bool = False,
     firmware: bool | None = None,
+    train: bool = False,
 ) -> Recipe:
     """How ``model`` is built for ``board``, from the files of its project.
 
     ``firmware`` asks for what the board itself runs, instead of what runs here; None takes it where
-    the board has nothing else. Raises ``BoardError`` where the board's file tells of none.
+    the board has nothing else. With ``train`` the program takes steps of training. Raises
+    ``BoardError`` where the board's file tells of none.
     """
     if firmware is None:
         firmware = not runs_here(board)
@@ -110,6 +112,8 @@ def recipe(
     flags = (*compiler.flags, compiler.optimise, *C_FLAGS)
     if profile:
         flags += ("-DTM_PROFILE",)
+    if train:
+        flags += ("-DTM_TRAIN",)
     extra = SANITIZERS if sanitize else ()
     units = tuple(
         Unit(f"target/{name}", f"harness/{PurePath(name).stem}.o", True) for name in harness

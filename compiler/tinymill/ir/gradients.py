@@ -23,12 +23,17 @@ Gradient = Any
 @dataclass(frozen=True)
 class Site:
     """A node of the forward graph, where a rule is applied; ``wanted`` are the inputs by which
-    gradients are asked for, ``constants`` the inputs' numbers where they are constant."""
+    gradients are asked for. ``last``: its output is what the loss is of."""
 
     node: Node
     types: Types
     wanted: tuple[bool, ...]
-    constants: tuple[np.ndarray | None, ...]
+    last: bool
+
+    def stops(self, clamp: tuple[int, int] | None) -> tuple[int, int] | None:
+        """The clamp behind which there is no gradient. What the loss is of has one beyond the
+        limits of its type too: else what once went there could not come back."""
+        return None if self.last and clamp == (-128, 127) else clamp
 
 
 @dataclass(frozen=True)

@@ -277,6 +277,15 @@ class Op(ABC):
         quants = {kind.quant for kind in (*types.inputs, *types.outputs) if kind and kind.quant}
         return self if len(quants) == 1 else None
 
+    def gradient(self, write: Any, at: Any, gs: Any) -> tuple[str | None, ...]:
+        """Gradients by the inputs of this float32 op, None where none is wanted.
+
+        ``write`` (``ops.writing.Writing``) adds the nodes that make them, ``at`` is the ``Site``,
+        ``gs`` the gradients by the outputs, None where there is none; the first is always there
+        unless an op has several. Raises ``UnsupportedOp`` where there is no rule.
+        """
+        raise UnsupportedOp(f"the gradient of {self.name}", at=at.node.name)
+
     def quantized_gradient(self, tape: Any, at: Any, g: Any) -> tuple[Any, ...]:
         """Gradients by the inputs of this int8 op, None where none is wanted (``at.wanted``).
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -35,6 +35,9 @@ from ..ir import (
 )
 from .arithmetic import fixed_point, float_scale, quantize_clamp, rescale
 from .registry import from_onnx, from_tflite
+
+if TYPE_CHECKING:
+    from .writing import Writing
 
 MAX_WINDOW = 1 << 20
 
@@ -171,6 +174,19 @@ class Conv2D(Op):
             clamp=quantize_clamp(self.clamp, types.output),
             rescale=float_scale(m / np.float64(types.output.scale)),
         )
+
+    def gradient(self, write: Writing, at: Site, gs: Sequence[str]) -> tuple[str | None, ...]:
+        x, weights = at.node.inputs[:2]
+        h = write.inside(gs[0], at.node.outputs[0], self.clamp)
+        sides = (self.stride, self.dilation, self.pad[:2], self.groups)
+        found: list[str | None] = [None] * len(at.wanted)
+        if at.wanted[0]:
+            found[0] = write.spread(h, weights, at.types.input(0).shape[1:3], *sides)
+        if at.wanted[1]:
+            found[1] = write.learnt(x, h, at.types.input(1).shape[1:3], *sides)
+        if len(found) > 2 and at.wanted[2]:
+            found[2] = write.total(h, (0, 1, 2), keepdims=False)
+        return tuple(found)
 
     def quantized_gradient(self, tape: Tape, at: Site, g: Gradient) -> tuple[Gradient, ...]:
         form = Sliding(self.stride, self.dilation, self.pad, self.groups)

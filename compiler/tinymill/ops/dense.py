@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -45,6 +45,9 @@ from .conv import (
 )
 from .registry import from_tflite
 from .rows import same_places, same_rows
+
+if TYPE_CHECKING:
+    from .writing import Writing
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,21 @@ class FullyConnected(Op):
         assert weights.quant is not None
         m = np.float64(x.scale) * np.array(weights.quant.scale, np.float64) / np.float64(y.scale)
         return replace(self, clamp=quantize_clamp(self.clamp, y), rescale=float_scale(m))
+
+    def gradient(self, write: Writing, at: Site, gs: Sequence[str]) -> tuple[str | None, ...]:
+        x, weights = at.node.inputs[:2]
+        outs, depth = at.types.input(1).shape
+        rows = at.types.input(0).count // depth
+        h = write.inside(gs[0], at.node.outputs[0], self.clamp)
+        h = write.reshaped(h, rows, outs)
+        found: list[str | None] = [None] * len(at.wanted)
+        if at.wanted[0]:
+            found[0] = write.reshaped(write.product(h, weights), *at.types.input(0).shape)
+        if at.wanted[1]:
+            found[1] = write.product(write.turned(h, 1, 0), write.reshaped(x, rows, depth))
+        if len(found) > 2 and at.wanted[2]:
+            found[2] = write.total(h, (0,), keepdims=False)
+        return tuple(found)
 
     def quantized_gradient(self, tape: Tape, at: Site, g: Gradient) -> tuple[Gradient, ...]:
         h = tape.gate(at, g, accumulator_scale(at), clamp_of(self.clamp, (-128, 127)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
@@ -105,9 +106,9 @@ def _row_table(
     return RowTable(first, last)
 
 
-def _overlap(window: Sequence[int], stride: Sequence[int]) -> int:
-    """The most windows that share a place."""
-    return -(-window[0] // stride[0]) * -(-window[1] // stride[1])
+def _overlap(window: Sequence[int], stride: Sequence[int], places: Sequence[int]) -> int:
+    """The most windows that share a place; there are ``places`` of them down and across."""
+    return prod(min(-(-w // s), n) for w, s, n in zip(window, stride, places, strict=True))
 
 
 @dataclass(frozen=True)
@@ -181,7 +182,9 @@ class GradientSpread(Op):
         types: Types,
         constants: Sequence[np.ndarray | None],
     ) -> KernelCall:
-        fits_int32(_overlap(self.window, self.stride), max(self.multiplier), self.reach)
+        places = pooled_size(self.height, self.width, self.window, self.stride, self.pad)
+        overlap = _overlap(self.window, self.stride, places)
+        fits_int32(overlap, max(self.multiplier), self.reach)
         params = _pool_params(self, types.output, types.input(0)) | {
             "count_padding": int(self.count_padding),
             "multiplier": Table("multiplier", np.array(self.multiplier, np.int16)),
@@ -199,7 +202,8 @@ class GradientSpread(Op):
             (6, 5, (3, 2), (1, 1), (1, 0, 1, 1), False),
         ):
             most = window[0] * window[1]
-            share = REACH // _overlap(window, stride)
+            places = pooled_size(height, width, window, stride, pad)
+            share = REACH // _overlap(window, stride, places)
             multiplier = tuple(share // n for n in range(1, most + 1))
             size = pooled_size(height, width, window, stride, pad)
             g = TensorType((1, *size, 5), DType.INT16)
@@ -215,7 +219,7 @@ class MaxPoolGradient(Op):
     """The gradient of max pooling: that of each window goes to its first value, by rows, that
     equals its output; to none where a clamp left none. Sums are limited to +-limit.
 
-    Inputs: x int8 [N, height, width, C], y int8 and g int16 [N, OH, OW, C].
+    Inputs: x int8 [N, height, width, C], y int8 and g int16 [N, OH, OW, C]; or all float32.
     """
 
     window: tuple[int, int]
@@ -224,15 +228,17 @@ class MaxPoolGradient(Op):
     limit: int = REACH
 
     def infer(self, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
-        x, y, g = inputs[0], inputs[1], check_gradient(inputs[2])
-        assert x is not None and y is not None
+        x, y, g = inputs[0], inputs[1], inputs[2]
+        assert x is not None and y is not None and g is not None
         check_rounding(0, self.limit)
-        if x.rank != 4 or x.dtype is not DType.INT8 or y.dtype is not DType.INT8:
+        dtypes = (x.dtype, y.dtype, g.dtype)
+        real = dtypes == (DType.FLOAT32,) * 3
+        if x.rank != 4 or not (real or dtypes == (DType.INT8, DType.INT8, DType.INT16)):
             raise InvalidModel(f"the gradient of max pooling {x} to {y}")
         size = pooled_size(x.shape[1], x.shape[2], self.window, self.stride, self.pad)
         if y.shape != (x.shape[0], *size, x.shape[3]) or g.shape != y.shape:
             raise InvalidModel(f"{y} with gradient {g} is no pooling of {x}")
-        return (TensorType(x.shape, DType.INT16),)
+        return (TensorType(x.shape, g.dtype),)
 
     def windows(self, types: Types) -> tuple[Reading | None, ...]:
         x, y = types.input(0), types.input(1)
@@ -249,13 +255,11 @@ class MaxPoolGradient(Op):
         return (RowTable(tuple(begins), tuple(ends)), table, table)
 
     def routed(self, x: np.ndarray, y: np.ndarray, g: np.ndarray) -> np.ndarray:
-        """The sums, in the type of g."""
+        """The sums, in the type of g; padding is no value's equal."""
         high, wide = y.shape[1:3]
         top, left, bottom, right = self.pad
-        # no int8 is 200
-        padded = np.pad(
-            x.astype(np.int64), ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=200
-        )
+        around = ((0, 0), (top, bottom), (left, right), (0, 0))
+        padded = np.pad(x.astype(np.float64), around, constant_values=np.inf)
         acc = _room(x.shape, self.pad, g.dtype)
         free = np.ones(y.shape, bool)
         for ky in range(self.window[0]):
@@ -271,6 +275,8 @@ class MaxPoolGradient(Op):
     ) -> tuple[np.ndarray, ...]:
         x, y, g = inputs[0], inputs[1], inputs[2]
         assert x is not None and y is not None and g is not None
+        if g.dtype == np.float32:
+            return (self.routed(x, y, g.astype(np.float64)).astype(np.float32),)
         return (round_shift(self.routed(x, y, g.astype(np.int64)), 0, self.limit),)
 
     def kernel(
@@ -280,6 +286,8 @@ class MaxPoolGradient(Op):
         types: Types,
         constants: Sequence[np.ndarray | None],
     ) -> KernelCall:
+        if types.output.dtype is DType.FLOAT32:
+            raise UnsupportedOp("the gradient of float max pooling on a device")
         params = _pool_params(self, types.output, types.input(1))
         operands = (Rows(inputs[0]), Rows(inputs[1]), Rows(inputs[2]), Rows(outputs[0]))
         return KernelCall("maxpool_gradient", "s16", params, operands)

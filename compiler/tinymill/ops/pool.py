@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -36,6 +36,9 @@ from .arithmetic import fixed_point, float_scale, quantize_clamp, scale_fixed, s
 from .conv import out_size, rescale_params
 from .exact import Line, Steps, line, places
 from .registry import from_onnx, from_tflite
+
+if TYPE_CHECKING:
+    from .writing import Writing
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,11 @@ class MaxPool(Pool):
         least = -np.inf if types.output.dtype is DType.FLOAT32 else types.output.dtype.limits[0]
         y = np.max(np.stack(list(self._taps(x, types, least))), axis=0)
         return (np.clip(y, *self._clamp(types.output)).astype(x.dtype),)
+
+    def gradient(self, write: Writing, at: Site, gs: Sequence[str]) -> tuple[str | None, ...]:
+        g = write.inside(gs[0], at.node.outputs[0], self.clamp)
+        x, y = at.node.inputs[0], at.node.outputs[0]
+        return (write.routed(x, y, g, self.window, self.stride, self.pad),)
 
     def quantized_gradient(self, tape: Tape, at: Site, g: Gradient) -> tuple[Gradient, ...]:
         return (tape.route(at, g, self.window, Sliding(self.stride, (1, 1), self.pad)),)
@@ -213,6 +221,15 @@ class AveragePool(Pool):
         most = self.window[0] * self.window[1]
         m = [np.float64(x.scale) / (n * np.float64(y.scale)) for n in range(1, most + 1)]
         return replace(self, clamp=quantize_clamp(self.clamp, y), rescale=float_scale(m))
+
+    def gradient(self, write: Writing, at: Site, gs: Sequence[str]) -> tuple[str | None, ...]:
+        g = write.inside(gs[0], at.node.outputs[0], self.clamp)
+        x = at.types.input(0)
+        channels = x.shape[3]
+        g = write.times(g, write.constant(1 / self._counts(at.types)))
+        ones = write.constant(np.ones((channels, *self.window, 1)))
+        sides = (self.stride, (1, 1), self.pad[:2], channels)
+        return (write.spread(g, ones, x.shape[1:3], *sides),)
 
     def quantized_gradient(self, tape: Tape, at: Site, g: Gradient) -> tuple[Gradient, ...]:
         x, y = at.types.input(0), at.types.output

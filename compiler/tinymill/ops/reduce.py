@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -35,6 +35,9 @@ from .exact import Line, Steps, bend_of, line, places
 from .registry import from_onnx, from_tflite
 from .reshape import Reshape
 from .rows import same_rows
+
+if TYPE_CHECKING:
+    from .writing import Writing
 
 FUNCTIONS = {"sum": 0, "mean": 1, "max": 2, "min": 3, "prod": 4}
 RANK = 8
@@ -111,6 +114,15 @@ class Reduce(Op):
             return None
         axes = tuple(sorted(order[axis] for axis in self.axes))
         return Reduce(self.function, axes, True, self.rescale)
+
+    def gradient(self, write: Writing, at: Site, gs: Sequence[str]) -> tuple[str | None, ...]:
+        if self.function not in ("sum", "mean"):
+            raise write.refuse(self.name)
+        x = at.types.input(0)
+        kept = tuple(1 if axis in self.axes else n for axis, n in enumerate(x.shape))
+        share = 1.0 if self.function == "sum" else 1 / self._count(at.types)
+        g = write.reshaped(gs[0], *kept)
+        return (write.times(g, write.constant(np.full(x.shape, share))),)
 
     def quantized_gradient(self, tape: Tape, at: Site, g: Gradient) -> tuple[Gradient, ...]:
         x, y = at.types.input(0), at.types.output

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,6 +27,9 @@ from .moving import walk
 from .registry import from_onnx, from_tflite
 from .reshape import Reshape
 from .rows import same_rows
+
+if TYPE_CHECKING:
+    from .writing import Writing
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,15 @@ class Slice(Op):
             tuple(self.size[i] for i in places),
             tuple(self.step[i] for i in places),
         )
+
+    def gradient(self, write: Writing, at: Site, gs: Sequence[str]) -> tuple[str | None, ...]:
+        x = at.types.input(0)
+        if any(step != 1 for step in self.step):
+            raise write.refuse(f"a slice by steps {self.step}")
+        after = tuple(
+            n - first - size for n, first, size in zip(x.shape, self.begin, self.size, strict=True)
+        )
+        return (write.padded(gs[0], self.begin, after),)
 
     def quantized_gradient(self, tape: Tape, at: Site, g: Gradient) -> tuple[Gradient, ...]:
         x = at.types.input(0)

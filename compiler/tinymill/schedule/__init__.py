@@ -4,6 +4,7 @@ from .kernels import Kernel, choose, kernel_table
 from .plan import Buffer, Choice, Overlay, Placement, Plan, Segment, Step, Turn
 from .planner import FRONT_SCRATCH, Goal, Planner, plan
 from .saved import choices_of, schedule_of
+from .shared import changed_by, sharing
 from .steps import Optimize
 
 __all__ = [
@@ -20,9 +21,11 @@ __all__ = [
     "Segment",
     "Step",
     "Turn",
+    "changed_by",
     "choices_of",
     "choose",
     "kernel_table",
     "plan",
     "schedule_of",
+    "sharing",
 ]

@@ -103,9 +103,9 @@ def _beside(facts: CallFacts, block: int) -> KernelCall:
 
 @layout("planes_wide")
 def _planes_wide(facts: CallFacts) -> KernelCall:
-    """For each output channel: rescaling record, bias (any number where it is no constant), for each line of taps the words that
-    outputs read with the low half of a word first and, with stride 1, those that they read with
-    the high half first."""
+    """For each output channel: rescaling record, bias (any number where it is no constant), for
+    each line of taps the words that outputs read with the low half of a word first and, with
+    stride 1, those that they read with the high half first."""
     wide, params = by_block(facts, facts.wide, 1)
     planes = facts.planes
     scaled = (facts.sums.weights << wide.up.reshape(-1, 1, 1, 1))[..., 0]

@@ -25,6 +25,7 @@ weights and bias can make:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -129,6 +130,43 @@ class Accumulators:
 def wide_rescaling(call: KernelCall, sums: Accumulators) -> Rescaling:
     """One ``down`` for all channels; ``up`` and ``nudge`` are folded into weights of 16 bits and
     the bias."""
+    return _once("wide", call, sums, _wide_rescaling)
+
+
+def narrow_rescaling(call: KernelCall, sums: Accumulators) -> Rescaling:
+    """One ``up`` for all channels, applied to the accumulator."""
+    return _once("narrow", call, sums, _narrow_rescaling)
+
+
+MOST_KNOWN = 512
+_KNOWN: dict[tuple[object, ...], Rescaling] = {}
+
+
+def _once(
+    form: str,
+    call: KernelCall,
+    sums: Accumulators,
+    prove: Callable[[KernelCall, Accumulators], Rescaling],
+) -> Rescaling:
+    """What ``prove`` gives, remembered: a search, and a model's plan and that of its training, ask
+    for the same layers again."""
+    largest = np.abs(sums.weights.reshape(len(sums.bias), -1)).max(axis=1, initial=0)
+    arrays = [largest, sums.low, sums.high]
+    arrays += [
+        np.asarray(table.array)
+        for name in ("scale", "multiplier", "shift")
+        if isinstance(table := call.params.get(name), Table)
+    ]
+    numbers = (call.params["out_zero"], call.params["lo"], call.params["hi"])
+    key = (form, *numbers, *((array.dtype.str, array.tobytes()) for array in arrays))
+    if key not in _KNOWN:
+        if len(_KNOWN) >= MOST_KNOWN:
+            del _KNOWN[next(iter(_KNOWN))]
+        _KNOWN[key] = prove(call, sums)
+    return _KNOWN[key]
+
+
+def _wide_rescaling(call: KernelCall, sums: Accumulators) -> Rescaling:
     largest = np.abs(sums.weights.reshape(len(sums.bias), -1)).max(axis=1, initial=0)
     room = np.minimum(_bits_left(largest, INT16), _bits_left(_magnitude(sums), INT32))
     definition = _Definition.of(call, sums)
@@ -146,8 +184,7 @@ def wide_rescaling(call: KernelCall, sums: Accumulators) -> Rescaling:
     return best
 
 
-def narrow_rescaling(call: KernelCall, sums: Accumulators) -> Rescaling:
-    """One ``up`` for all channels, applied to the accumulator."""
+def _narrow_rescaling(call: KernelCall, sums: Accumulators) -> Rescaling:
     definition = _Definition.of(call, sums)
     room = _bits_left(_magnitude(sums), INT32)
     free = room[~definition.constant & (room >= 2)]

@@ -30,14 +30,6 @@ def live_values(graph: Graph, trained: Collection[str]) -> frozenset[str]:
     return frozenset(live)
 
 
-def site_of(graph: Graph, node: Node, live: Collection[str]) -> Site:
-    """The place where the rule of ``node`` is applied."""
-    constants = tuple(
-        graph.constant(name) if name and graph.is_constant(name) else None for name in node.inputs
-    )
-    return Site(node, graph.node_types(node), tuple(n in live for n in node.inputs), constants)
-
-
 def backward(
     graph: Graph, output: str, g: Gradient, trained: Collection[str], tape: AddingTape
 ) -> None:
@@ -47,23 +39,27 @@ def backward(
     op on the way has no rule.
     """
     live = live_values(graph, trained)
+    roots = graph.alias_roots
+    last = roots.get(output, output)
     pending: dict[str, list[Gradient]] = {output: [g]}
     for node in reversed(graph.nodes):
         if any(pending.get(name) for name in node.outputs[1:]):
             raise UnsupportedOp(f"the gradient of {node.op.name}", at=node.name)
-        found = pending.pop(node.outputs[0], []) if node.outputs else []
-        if not found or node.outputs[0] not in live:
+        name = node.outputs[0] if node.outputs else ""
+        found = pending.pop(name, [])
+        if not found or name not in live:
             continue
         total = found[0]
         for other in found[1:]:
             total = tape.add(node, total, other)
-        if graph.type(node.outputs[0]).dtype is not DType.INT8:
+        if graph.type(name).dtype is not DType.INT8:
             raise UnsupportedOp(
-                f"the gradient through {graph.type(node.outputs[0])}", at=node.name,
+                f"the gradient through {graph.type(name)}", at=node.name,
                 hint="training needs int8 layers from the first trained one to the loss",
             )  # fmt: skip
-        site = site_of(graph, node, live)
+        wanted = tuple(name in live for name in node.inputs)
+        site = Site(node, graph.node_types(node), wanted, roots.get(name, name) == last)
         gradients = node.op.quantized_gradient(tape, site, total)
-        for name, gradient in zip(node.inputs, gradients, strict=True):
-            if gradient is not None and name:
-                pending.setdefault(name, []).append(gradient)
+        for value, gradient in zip(node.inputs, gradients, strict=True):
+            if gradient is not None and value:
+                pending.setdefault(value, []).append(gradient)

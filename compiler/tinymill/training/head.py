@@ -27,10 +27,13 @@ from ..ops.dense import FullyConnected
 from ..ops.reshape import Reshape
 from .step import ancestors, logits_of
 
-LOGITS = 20.0
-"""The largest logit. Beyond it there is nothing to learn: a difference of 40 is one of 4e-18."""
+LOGITS = (4.0, 16.0)
+"""The largest logit, at least and at most: what the largest weights make of the samples. A
+difference of 32 is a probability of 1e-14; steps too coarse hide what is learnt."""
 SPREAD = 0.5
 """The standard deviation of new logits."""
+MOST_SPREAD = 32.0
+"""The most standard deviation of a new weight's integers: room to grow, whatever the samples."""
 GUESSED = 32.0
 """The root mean square of a feature's integers where there are no samples."""
 MOST_CLASSES = 1 << 15
@@ -64,7 +67,10 @@ def with_new_head(
     features = _features(graph, head, samples, prod(shape[1:]))
     weights, bias = _initial(shape, scale, x, features, seed)
     quant = Quant((scale,) * classes, (0,) * classes, 0)
-    out_quant = Quant((float(np.float32(LOGITS / 127)),), (0,))
+    reach = LOGITS[1]
+    if len(features):
+        reach = float(np.clip(np.median(np.abs(features).sum(axis=1)) * 127 * scale, *LOGITS))
+    out_quant = Quant((float(np.float32(reach / 127)),), (0,))
     m = np.full(classes, np.float64(x.scale) * scale / np.float64(out_quant.scale[0]))
     fixed = isinstance(head.op.rescale, FixedPoint)
     how = fixed_point(m) if fixed else float_scale(m)
@@ -143,6 +149,6 @@ def _initial(
         centre, spread = np.zeros(weights.shape[1]), 0.0
     if spread == 0.0:
         spread = GUESSED * x.scale * weights.shape[1] ** 0.5
-    q = np.clip(np.rint(weights * (SPREAD / spread / scale)), -127, 127)
+    q = np.clip(np.rint(weights * min(SPREAD / spread / scale, MOST_SPREAD)), -127, 127)
     bias = np.clip(np.rint(-(q @ centre) / x.scale), -(1 << 30), 1 << 30)
     return q.astype(np.int8).reshape(shape), bias.astype(np.int32)

@@ -36,6 +36,7 @@ class NumbersTape(AddingTape):
         self, at: Site, g: Gradient, factor: np.ndarray, clamp: tuple[int, int] | None
     ) -> Gradient:
         h = g * factor
+        clamp = at.stops(clamp)
         if clamp is not None:
             y = self.values[at.node.outputs[0]]
             h = np.where((y > clamp[0]) & (y < clamp[1]), h, 0.0)
@@ -107,6 +108,7 @@ class ExpectationTape(AddingTape):
         self, at: Site, g: Gradient, factor: np.ndarray, clamp: tuple[int, int] | None
     ) -> Gradient:
         zero = at.types.output.zero_point
+        clamp = at.stops(clamp)
         # a ReLU stops every other one
         passed = 1.0 if clamp is None or clamp[0] < zero < clamp[1] else 0.5
         return self._made(g * rms(factor) * passed**0.5)

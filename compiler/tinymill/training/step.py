@@ -226,6 +226,7 @@ class MantissaTape(AddingTape):
         fit = fit_factors(factor, REACH)
         limit = self._limit(at)
         shift, exponent = self._shift(g.exponent - fit.places, limit)
+        clamp = at.stops(clamp)
         bits = "" if clamp is None else self._bits(at.node, clamp)
         multiplier = self.builder.constant(
             fit.multiplier if np.ptp(fit.multiplier) else fit.multiplier[:1],
@@ -531,3 +532,14 @@ def split(graph: Graph) -> tuple[Graph, Graph]:
     after = GraphBuilder.of(graph, nodes=rest)
     after.inputs = [*ports, *(port for port in graph.inputs if port.value not in frozen)]
     return before.finish(), after.finish()
+
+
+def from_frozen(training: Training) -> tuple[Graph, Training]:
+    """What is computed once for each input, and the training of the rest: its inputs are the
+    outputs of the first, its steps and variables those of ``training``.
+
+    With many rounds over the same samples this is what to run; the arithmetic is the same.
+    """
+    frozen, step = split(training.step)
+    inference = ancestors(step, training.logits)
+    return frozen, replace(training, inference=inference, step=step)

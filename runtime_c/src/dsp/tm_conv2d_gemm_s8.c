@@ -396,27 +396,7 @@ static TM_NOINLINE void tm_gemm_edge(const tm_conv2d_s8_params *p, const tm_rows
 #undef TM_GEMM_SUMS
 #if TM_PLAIN
 #define TM_GEMM_SUMS TM_INSTANCE(tm_gemm_sums)
-/* Sums of two channels and three pixels: [pixel][channel], in C. Returns their records. */
-static const int32_t *TM_GEMM_SUMS(const tm_gemm_job *job, int32_t pairs, uint32_t acc[3][2]) {
-  const int8_t *w = (const int8_t *)job->weights;
-  const uint32_t *patch = job->patch.first;
-  for (int32_t t = 0; t < 3; ++t) {
-    acc[t][0] = (uint32_t)job->bias[0];
-    acc[t][1] = (uint32_t)job->bias[1];
-  }
-  for (int32_t i = 0; i < pairs; i += 2, w += 4, patch += 6) {
-    for (int32_t c = 0; c < 2; ++c) {
-      const uint32_t word = tm_load4(w + c * TM_PLAIN);
-      for (int32_t t = 0; t < 3; ++t) {
-        acc[t][c] = tm_smlad(patch[t], tm_sxtb16(word), acc[t][c]);
-        acc[t][c] = tm_smlad(patch[3 + t], tm_sxtb16_ror8(word), acc[t][c]);
-      }
-    }
-  }
-  return job->records;
-}
-#else
-#if TM_WIDE && TM_VARIED
+#elif TM_WIDE && TM_VARIED
 #define TM_GEMM_SUMS tm_gemm_sums_wide_varied
 #elif TM_WIDE
 #define TM_GEMM_SUMS tm_gemm_sums_wide
@@ -425,11 +405,12 @@ static const int32_t *TM_GEMM_SUMS(const tm_gemm_job *job, int32_t pairs, uint32
 #else
 #define TM_GEMM_SUMS tm_gemm_sums_narrow
 #endif
-#if (TM_WIDE && TM_VARIED && !defined(TM_GEMM_WIDE_VARIED_ONCE)) ||    \
-    (TM_WIDE && !TM_VARIED && !defined(TM_GEMM_WIDE_ONCE)) ||          \
-    (!TM_WIDE && TM_VARIED && !defined(TM_GEMM_NARROW_VARIED_ONCE)) || \
+#if TM_PLAIN || (TM_WIDE && TM_VARIED && !defined(TM_GEMM_WIDE_VARIED_ONCE)) || \
+    (TM_WIDE && !TM_VARIED && !defined(TM_GEMM_WIDE_ONCE)) ||                   \
+    (!TM_WIDE && TM_VARIED && !defined(TM_GEMM_NARROW_VARIED_ONCE)) ||          \
     (!TM_WIDE && !TM_VARIED && !defined(TM_GEMM_NARROW_ONCE))
-#if TM_WIDE && TM_VARIED
+#if TM_PLAIN
+#elif TM_WIDE && TM_VARIED
 #define TM_GEMM_WIDE_VARIED_ONCE
 #elif TM_WIDE
 #define TM_GEMM_WIDE_ONCE
@@ -462,12 +443,30 @@ static TM_NOINLINE const int32_t *TM_GEMM_SUMS(const tm_gemm_job *from, int32_t 
       "str r0, %[stream]\n\t"
       : [found] "=m"(found.sums[0]), [second] "=m"(found.sums[2]), [third] "=m"(found.sums[4]),
         [stream] "+m"(job.weights), [bias] "+m"(job.bias)
-      : [map] "m"(job.patch), [end] "m"(job.patch.end), [skip] "m"(job.skip)
+      : [map] "m"(job.patch), [end] "m"(job.patch.end), [skip] "m"(job.skip),
+        [depth] "i"(TM_PLAIN)
       : "r0", "r1", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "r12", "lr",
         "cc", "memory");
   /* clang-format on */
   memcpy(acc, found.sums, sizeof found.sums);
-  return job.weights;
+  return TM_PLAIN ? from->records : job.weights;
+#elif TM_PLAIN
+  const int8_t *w = (const int8_t *)from->weights;
+  const uint32_t *patch = from->patch.first;
+  for (int32_t t = 0; t < 3; ++t) {
+    acc[t][0] = (uint32_t)from->bias[0];
+    acc[t][1] = (uint32_t)from->bias[1];
+  }
+  for (int32_t i = 0; i < pairs; i += 2, w += 4, patch += 6) {
+    for (int32_t c = 0; c < 2; ++c) {
+      const uint32_t word = tm_load4(w + c * TM_PLAIN);
+      for (int32_t t = 0; t < 3; ++t) {
+        acc[t][c] = tm_smlad(patch[t], tm_sxtb16(word), acc[t][c]);
+        acc[t][c] = tm_smlad(patch[3 + t], tm_sxtb16_ror8(word), acc[t][c]);
+      }
+    }
+  }
+  return from->records;
 #else
   const int32_t *stream = from->weights;
   const uint32_t *patch = from->patch.first;
@@ -493,7 +492,6 @@ static TM_NOINLINE const int32_t *TM_GEMM_SUMS(const tm_gemm_job *from, int32_t 
   return stream;
 #endif
 }
-#endif
 #endif
 
 /* Rescales a sum by a record, in C. */

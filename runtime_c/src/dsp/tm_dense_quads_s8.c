@@ -376,10 +376,10 @@ static tm_status TM_INSTANCE(tm_dense_quads_s8)(const tm_dense_s8_params *p, con
                                                 const TM_DENSE_WEIGHT *weights, const int32_t *bias,
                                                 int8_t *out, void *scratch) {
   const int32_t blocks = (p->outs + 3) / 4;
-#if TM_PLAIN
-  const int32_t words = 4 * TM_DENSE_RECORD;
-#else
+#if !TM_PLAIN
   const int32_t words = (TM_VARIED ? 0 : 4) + TM_DENSE_WORDS(p->depth) + 4 * TM_DENSE_RECORD;
+#elif defined(TM_DSP_ASM)
+  const int32_t words = 4 * TM_DENSE_RECORD;
 #endif
 #if TM_VARIED
   int32_t *const biases = (int32_t *)scratch;
