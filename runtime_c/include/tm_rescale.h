@@ -62,8 +62,8 @@ static inline int32_t tm_clamp(int32_t x, int32_t lo, int32_t hi) {
   return x < lo ? lo : (x > hi ? hi : x);
 }
 
-/* The bias of channel c, from which its sum starts. One that is no constant counts for +-limit[c] at
- * most: beyond it all sums are clamped alike, and might leave 32 bits. */
+/* The bias of channel c, from which its sum starts. One that is no constant counts for +-limit[c]
+ * at most: beyond it all sums are clamped alike, and might leave 32 bits. */
 static inline int32_t tm_bias(const int32_t *bias, const int32_t *limit, int32_t c) {
   return limit == NULL ? bias[c] : tm_clamp(bias[c], -limit[c], limit[c]);
 }
