@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tinymill.api.learning import trainable
 from tinymill.errors import InvalidInput, InvalidScheme, UnsupportedOp
 from tinymill.frontends import read_model
 from tinymill.ir import (
@@ -568,6 +569,7 @@ def content(**fields: object) -> dict[str, object]:
         (content(weights=[{"layer": 0, "chosen": []}]), "no channel is chosen"),
         (content(weights=[{"layer": 0, "share": 1, "chosen": [1]}]), "share and chosen, take one"),
         (content(rounding="up"), '"rounding" is "up", not one of nearest, stochastic'),
+        (content(scaling=1), '"scaling" is 1, must be true or false'),
         (content(rate="fast"), '"rate" is "fast", must be a number'),
         (content(rate=math.inf), '"rate" is Infinity'),
         (content(rate=math.nan), '"rate" is NaN'),
@@ -606,7 +608,8 @@ def test_a_layer_without_bias_has_none_to_train() -> None:
     bare = graph.replace(nodes=(replace(node, inputs=node.inputs[:2]), *graph.nodes[1:]))
     with pytest.raises(InvalidScheme, match="layer 'layer1' has no bias to train"):
         parts_of(bare, Scheme(biases=("layer1",)))
-    assert [part.layer.index for part in parts_of(bare, Scheme(biases=5))] == [1, 2, 3, 4]
+    for scheme in (Scheme(biases=5), Scheme(biases=("*",))):
+        assert [part.layer.index for part in parts_of(bare, scheme)] == [1, 2, 3, 4]
     training = build(bare, Scheme(weights=(Weights(0),)))
     inputs = inputs_of(bare, 0)
     output = bare.outputs[0].value
@@ -733,6 +736,22 @@ def test_models_learn_images_by_heart(
     assert np.mean(losses[-count:]) < left * np.mean(losses[:count]), losses
 
 
+def test_steps_without_scaling_are_of_the_integers() -> None:
+    """Their coefficients differ by the squares of the scales alone."""
+    graph = residual_net()
+    with_scaling, without = (build(graph, replace(EVERYTHING, scaling=s)) for s in (True, False))
+    for one, other in zip(updates(with_scaling), updates(without), strict=True):
+        ratio = with_scaling.step.constants[one.inputs[-1]].astype(float)
+        ratio /= without.step.constants[other.inputs[-1]]
+        layer = next(n for n in graph.nodes if n.name == one.name.rsplit(".", 1)[0])
+        quant = graph.type(layer.inputs[1]).quant
+        assert quant is not None
+        scales = np.array(quant.scale)
+        if isinstance(one.op, BiasUpdate):
+            scales = scales * graph.type(layer.inputs[0]).scale
+        np.testing.assert_allclose(ratio, scales**-2.0, rtol=1e-6)
+
+
 def test_chosen_channels_are_the_only_ones_that_change() -> None:
     graph = residual_net()
     scheme = Scheme(weights=(Weights(0, chosen=(0, 2)), Weights(-1, channels=(3, 5))))
@@ -747,3 +766,48 @@ def test_chosen_channels_are_the_only_ones_that_change() -> None:
             axis=tuple(range(before[layer.weights].ndim - 1)),
         )
         assert tuple(np.flatnonzero(changed)) == chosen
+
+
+def test_a_new_head_on_a_model_of_uint8(shared: Path) -> None:
+    """Weights with a zero point have no gradient through them; what stands behind them learns."""
+    model = shared / "models/imagenet/mobilenet_v1_0.25_128_quant.tflite"
+    trainer = Trainer(trainable(model, "head", classes=3))
+    (port,) = trainer.frozen.inputs
+    shape = trainer.training.step.type(port.value).shape
+    picture = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+    prepared = trainer.prepare({port.value: picture})
+    losses = [trainer.step(prepared, 1, 0.05).loss for _ in range(6)]
+    assert losses[-1] < 0.5 * losses[0]
+    with pytest.raises(UnsupportedOp, match="the gradient through weights with a zero point"):
+        trainable(model, Scheme(biases=3, head="new"), classes=3)
+
+
+def test_a_file_becomes_trainable(shared: Path) -> None:
+    """By scheme and samples, integers or reals; what does not fit is refused."""
+    model = shared / "models/mlperf_tiny/kws_ref_model.tflite"
+    rng = np.random.default_rng(0)
+    integers = rng.integers(-128, 128, (6, 1, 490)).astype(np.int8)
+    scheme = Scheme(biases=3, weights=(Weights(-1),), head="new")
+    made = trainable(model, scheme, classes=4, samples=list(integers))
+    assert made.step.type(made.logits).shape == (1, 4)
+    kind = made.step.type(made.step.inputs[0].value)
+    reals = (integers.astype(np.float32) - kind.zero_point) * np.float32(kind.scale)
+    again = trainable(model, scheme, classes=4, samples=list(reals))
+    for name, array in made.step.constants.items():
+        np.testing.assert_array_equal(array, again.step.constants[name])
+    kept = trainable(model, replace(scheme, head="keep"))
+    assert kept.step.type(kept.logits).shape == (1, 12)
+    squared = trainable(model, replace(scheme, head="keep", loss="squared"))
+    assert [port.name for port in squared.step.inputs][1:] == ["target", "rate"]
+    with pytest.raises(InvalidScheme, match="a new head for how many classes"):
+        trainable(model, scheme)
+    with pytest.raises(InvalidScheme, match="4 classes, the model's head has 12"):
+        trainable(model, replace(scheme, head="keep"), classes=4)
+    with pytest.raises(InvalidInput, match=r"a sample of int8\[3\]"):
+        trainable(model, scheme, classes=4, samples=[np.zeros(3, np.int8)])
+    with pytest.raises(InvalidInput, match="a sample of int32 for int8"):
+        trainable(model, scheme, classes=4, samples=[np.zeros(490, np.int32)])
+    with pytest.raises(InvalidInput, match="2 labels for 1 samples"):
+        trainable(model, scheme, classes=4, samples=[integers[0]], labels=[1, 2])
+    with pytest.raises(InvalidInput, match="label 9, there are 4 classes"):
+        trainable(model, scheme, classes=4, samples=[integers[0]], labels=[9])

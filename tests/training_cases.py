@@ -142,7 +142,7 @@ def pool_gradient(draw: Draw) -> Case:
     channels = draw(sizes(20))
     usual = ((2, 2), (3, 3), (2, 2), (1, 1))
     kernel = draw(st.sampled_from(usual) | st.tuples(st.integers(1, 4), st.integers(1, 4)))
-    geometry = windows(draw, kernel, channels * kernel[0] * kernel[1] * 4, channels, dilate=False)
+    geometry = windows(draw, kernel, channels * kernel[0] * kernel[1], 4 * channels, dilate=False)
     pad = tuple(min(p, kernel[i % 2] - 1) for i, p in enumerate(geometry.pad))
     height, width = (
         max(n, kernel[i] - pad[i] - pad[i + 2])

@@ -348,13 +348,14 @@ def is_int8_conv(x: TensorType, weights: TensorType, y: TensorType, axis: int) -
 def accumulator_scale(at: Site) -> np.ndarray:
     """What an output integer changes by with the accumulator: s_x * s_w / s_y for each channel.
 
-    Raises ``UnsupportedOp`` for a convolution that is not int8 or has weights of a zero point.
+    Raises ``UnsupportedOp`` for a convolution that is not int8, or whose weights have a zero point
+    where the gradient by its input is wanted.
     """
     x, weights, y = at.types.input(0), at.types.input(1), at.types.output
     if not is_int8_conv(x, weights, y, 0):
         raise UnsupportedOp(f"the gradient of a convolution of {x}", at=at.node.name)
     assert weights.quant is not None
-    if any(weights.quant.zero_point):
+    if at.wanted[0] and any(weights.quant.zero_point):
         raise UnsupportedOp("the gradient through weights with a zero point", at=at.node.name)
     scales = np.array(weights.quant.scale, np.float64)
     return np.asarray(x.scale * np.broadcast_to(scales, weights.shape[0]) / y.scale)

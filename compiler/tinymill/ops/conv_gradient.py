@@ -33,6 +33,7 @@ from ..ir import (
 from .conv import out_size
 from .mantissas import (
     REACH,
+    ROUNDINGS,
     check_gradient,
     check_rounding,
     check_update,
@@ -168,14 +169,14 @@ class ConvInputGradient(Op):
                 if kernel == (1, 1) and groups == 1 and variable and (high, wide) == (1, 1):
                     weights_shape = (outs, shape[3])
                 weights = TensorType(weights_shape, DType.INT8, quant)
-                for shift, limit in ((9, REACH), (0, 2000)):
-                    op = cls(shape[1], shape[2], stride, dilation, pad, groups, shift, limit)
-                    array = rng.integers(-128, 128, weights_shape).astype(np.int8)
-                    yield Example(
-                        op,
-                        Types((h, weights), op.infer((h, weights))),
-                        {} if variable else {1: array},
-                    )
+                shift, limit = (0, 2000) if variable else (9, REACH)
+                op = cls(shape[1], shape[2], stride, dilation, pad, groups, shift, limit)
+                array = rng.integers(-128, 128, weights_shape).astype(np.int8)
+                yield Example(
+                    op,
+                    Types((h, weights), op.infer((h, weights))),
+                    {} if variable else {1: array},
+                )
 
 
 _CASES = [
@@ -374,27 +375,25 @@ class ConvWeightUpdate(Op):
             choices: list[tuple[int, ...] | None] = [None, tuple(range(group_in // 2 + 1))]
             if group_in > 3:
                 choices.append((0, 2, 3))
-            for chosen in choices:
-                for rounding in ("stochastic", "nearest"):
-                    op = cls(stride, dilation, pad, groups, chosen, 0xC0FFEE00 + number, rounding)
-                    kinds = (
-                        TensorType(
-                            weights_shape, DType.INT8, Quant((0.01,) * outs, (0,) * outs, 0)
-                        ),
-                        TensorType((outs,), DType.INT32),
-                        TensorType(shape, DType.INT8, Quant((0.05,), (-7,))),
-                        TensorType((shape[0], high, wide, outs), DType.INT16),
-                        *_STEP,
-                        TensorType((outs,), DType.FLOAT32),
-                    )
-                    yield Example(
-                        op,
-                        Types(kinds, op.infer(kinds)),
-                        {
-                            **_constants(4, number),
-                            7: (rng.uniform(0.1, 4, outs) * 2.0**-2).astype(np.float32),
-                        },
-                    )
+            for turn, chosen in enumerate(choices):
+                rounding = ROUNDINGS[(number + turn) % 2]
+                op = cls(stride, dilation, pad, groups, chosen, 0xC0FFEE00 + number, rounding)
+                kinds = (
+                    TensorType(weights_shape, DType.INT8, Quant((0.01,) * outs, (0,) * outs, 0)),
+                    TensorType((outs,), DType.INT32),
+                    TensorType(shape, DType.INT8, Quant((0.05,), (-7,))),
+                    TensorType((shape[0], high, wide, outs), DType.INT16),
+                    *_STEP,
+                    TensorType((outs,), DType.FLOAT32),
+                )
+                yield Example(
+                    op,
+                    Types(kinds, op.infer(kinds)),
+                    {
+                        **_constants(4, number),
+                        7: (rng.uniform(0.1, 4, outs) * 2.0**-2).astype(np.float32),
+                    },
+                )
 
 
 _STEP = (

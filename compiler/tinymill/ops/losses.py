@@ -119,7 +119,7 @@ class Loss(Op):
                         (1, count), DType.INT8, Quant((float(np.float32(scale)),), (-3,))
                     )
                     target = TensorType((1,), DType.INT32)
-                    for label in {0, 3 % count, count - 1}:
+                    for label in (3 % count, count - 1) if count == 10 else (1,):
                         yield Example(
                             op,
                             Types((y, target), op.infer((y, target))),

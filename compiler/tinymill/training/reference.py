@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import InvalidInput
 from ..ir import Graph, interpret
-from .step import Training, ancestors, split
+from .step import Training, from_frozen
 
 Values = Mapping[str, np.ndarray]
 
@@ -32,10 +32,10 @@ class Trainer:
 
     def __init__(self, training: Training) -> None:
         self.training = training
-        self.frozen, self.rest = split(training.step)
+        self.frozen, rest = from_frozen(training)
+        self.rest = rest.step
         self.state: dict[str, np.ndarray] = dict(training.step.variables)
-        forward = ancestors(self.rest, training.logits)
-        self._forward: Graph | None = forward if forward.nodes else None
+        self._forward: Graph | None = rest.inference if rest.inference.nodes else None
         (self._target,) = (p for p in training.step.inputs if p.name in ("label", "target"))
         (self._rate,) = (p for p in training.step.inputs if p.name == "rate")
 

@@ -45,7 +45,8 @@ class Weights:
 @dataclass(frozen=True)
 class Scheme:
     """``biases``: how many of the last layers, or selectors; ``rate`` is a hint for the caller;
-    ``margin`` is that of the margin loss, in reals."""
+    ``margin`` is that of the margin loss, in reals. ``scaling``: steps are divided by the squares
+    of scales, so that they are those of the reals; without, they are of the integers."""
 
     biases: int | tuple[Selector, ...] = 0
     weights: tuple[Weights, ...] = ()
@@ -53,6 +54,7 @@ class Scheme:
     loss: str = "softmax"
     margin: float = 1.0
     rounding: str = "stochastic"
+    scaling: bool = True
     rate: float = 0.05
     seed: int = 0
 
@@ -117,10 +119,11 @@ def parts_of(graph: Graph, scheme: Scheme) -> tuple[Part, ...]:
         biases = {layer.index for layer in last if layer.has_bias}
     else:
         for selector in scheme.biases:
-            for layer in selected(layers, selector):
-                if not layer.has_bias:
-                    raise InvalidScheme(f"layer '{layer.node.name}' has no bias to train")
-                biases.add(layer.index)
+            found = selected(layers, selector)
+            with_bias = {layer.index for layer in found if layer.has_bias}
+            if not with_bias:
+                raise InvalidScheme(f"layer '{found[0].node.name}' has no bias to train")
+            biases |= with_bias
     weights: dict[int, tuple[int, ...]] = {}
     for entry in scheme.weights:
         for layer in selected(layers, entry.layer):
@@ -200,6 +203,7 @@ def scheme_of(content: Any) -> Scheme:
         loss=_one_of(fields.pop("loss", base.loss), "loss", LOSSES),
         margin=_number(fields.pop("margin", base.margin), "margin", 0, 1e6),
         rounding=_one_of(fields.pop("rounding", base.rounding), "rounding", ROUNDINGS),
+        scaling=_boolean(fields.pop("scaling", base.scaling), "scaling"),
         rate=_number(fields.pop("rate", base.rate), "rate", 0, 1e6),
         seed=_integer(fields.pop("seed", base.seed), "seed", 0, (1 << 32) - 1),
     )
@@ -216,15 +220,16 @@ def json_of(scheme: Scheme) -> dict[str, Any]:
             found["chosen"] = list(entry.chosen)
         elif entry.channels is not None:
             found["channels"] = list(entry.channels)
-        else:
-            found["share"] = 1.0 if entry.share is None else entry.share
+        elif entry.share is not None:
+            found["share"] = entry.share
         entries.append(found)
     biases = scheme.biases
     return {
         "format": FORMAT, "version": VERSION,
         "biases": {"last": biases} if isinstance(biases, int) else list(biases),
         "weights": entries, "head": scheme.head, "loss": scheme.loss, "margin": scheme.margin,
-        "rounding": scheme.rounding, "rate": scheme.rate, "seed": scheme.seed,
+        "rounding": scheme.rounding, "scaling": scheme.scaling,
+        "rate": scheme.rate, "seed": scheme.seed,
     }  # fmt: skip
 
 
@@ -300,6 +305,12 @@ def _number(content: Any, what: str, least: float, most: float) -> float:
     if not least <= content <= most:
         raise InvalidScheme(f'"{what}" is {_shown(content)}, must be {least} to {most:g}')
     return float(content)
+
+
+def _boolean(content: Any, what: str) -> bool:
+    if not isinstance(content, bool):
+        raise InvalidScheme(f'"{what}" is {_shown(content)}, must be true or false')
+    return content
 
 
 def _one_of(content: Any, what: str, choices: Sequence[str]) -> str:

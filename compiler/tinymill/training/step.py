@@ -36,6 +36,7 @@ from ..ops.lookup import Table
 from ..ops.losses import Loss, MarginLoss, SoftmaxLoss, SquaredLoss
 from ..ops.mantissas import REACH, mix
 from ..ops.pool import MaxPool
+from ..ops.quantization import Recode
 from ..ops.reshape import Reshape
 from ..ops.softmax import Softmax
 from ..ops.table_softmax import TableSoftmax
@@ -88,7 +89,8 @@ class Training:
 
 
 def logits_of(graph: Graph, output: str | None = None) -> str:
-    """The value that a loss is of: the first output (or the one named), without its softmax.
+    """The value that a loss is of: the first output (or the one named), without its softmax and
+    without the step that makes uint8 of int8.
 
     Raises ``InvalidScheme`` where the model has no such output, ``UnsupportedOp`` where it is not
     int8 or of more than one axis.
@@ -101,9 +103,8 @@ def logits_of(graph: Graph, output: str | None = None) -> str:
     value = graph.outputs[0].value if output is None else ports[output]
     while value in graph.producers:
         node = graph.producers[value]
-        if not isinstance(node.op, Softmax | TableSoftmax) and not (
-            isinstance(node.op, Reshape) and _after_softmax(graph, node)
-        ):
+        source = graph.producers.get(node.inputs[0]) if isinstance(node.op, Reshape) else node
+        if source is None or not isinstance(source.op, Softmax | TableSoftmax | Recode):
             break
         value = node.inputs[0]
     kind = graph.type(value)
@@ -114,11 +115,6 @@ def logits_of(graph: Graph, output: str | None = None) -> str:
     if kind.count != kind.shape[-1]:
         raise UnsupportedOp(f"training with an output of {kind}, more than one vector")
     return value
-
-
-def _after_softmax(graph: Graph, node: Node) -> bool:
-    source = graph.producers.get(node.inputs[0])
-    return source is not None and isinstance(source.op, Softmax | TableSoftmax)
 
 
 def ancestors(graph: Graph, value: str) -> Graph:
@@ -301,7 +297,7 @@ class MantissaTape(AddingTape):
     def _learn(
         self, at: Site, learning: Trained, h: Mantissas, form: Sliding, shape: tuple[int, ...]
     ) -> None:
-        """The updates; each channel's rate is divided by the square of its scale."""
+        """The updates; with scaling each channel's rate is divided by the square of its scale."""
         x = at.types.input(0)
         scales = np.array(zero_of(at.types.input(1)).scale, np.float64)
         scales = np.broadcast_to(scales, at.types.input(1).shape[0])
@@ -332,7 +328,8 @@ class MantissaTape(AddingTape):
     def _update(
         self, op: Op, inputs: Sequence[str], exponent: int, scales: np.ndarray, name: str
     ) -> None:
-        coefficient = np.ldexp(1.0 / np.square(scales), exponent).astype(np.float32)
+        whole = 1.0 / np.square(scales) if self.scheme.scaling else np.ones(scales.shape)
+        coefficient = np.ldexp(whole, exponent).astype(np.float32)
         if not np.all(np.isfinite(coefficient) & (coefficient > 0)):
             raise UnsupportedOp(f"a step of 2**{exponent} over squares of scales", at=name)
         held = self.builder.constant(coefficient, stem=f"{name}.coefficient")
@@ -532,3 +529,14 @@ def split(graph: Graph) -> tuple[Graph, Graph]:
     after = GraphBuilder.of(graph, nodes=rest)
     after.inputs = [*ports, *(port for port in graph.inputs if port.value not in frozen)]
     return before.finish(), after.finish()
+
+
+def from_frozen(training: Training) -> tuple[Graph, Training]:
+    """What is computed once for each input, and the training of the rest: its inputs are the
+    outputs of the first, its steps and variables those of ``training``.
+
+    With many rounds over the same samples this is what to run; the arithmetic is the same.
+    """
+    frozen, step = split(training.step)
+    inference = ancestors(step, training.logits)
+    return frozen, replace(training, inference=inference, step=step)

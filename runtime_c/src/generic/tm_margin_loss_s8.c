@@ -9,7 +9,7 @@ static tm_status tm_margin_loss_s8(const tm_margin_loss_s8_params *p, const int8
   int32_t right;
   (void)scratch;
   if (*label < 0 || *label >= p->count) {
-    return TM_BAD_ARGUMENT;
+    return TM_BAD_LABEL;
   }
   right = y[*label];
   for (int32_t i = 0; i < p->count; ++i) {

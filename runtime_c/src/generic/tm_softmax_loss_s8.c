@@ -11,7 +11,7 @@ static tm_status tm_softmax_loss_s8(const tm_softmax_loss_s8_params *p, const in
   int32_t bits;
   (void)scratch;
   if (*label < 0 || *label >= p->count) {
-    return TM_BAD_ARGUMENT;
+    return TM_BAD_LABEL;
   }
   for (int32_t i = 0; i < p->count; ++i) {
     most = y[i] > most ? y[i] : most;
