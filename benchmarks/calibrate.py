@@ -2,9 +2,10 @@
 
 Counted, layer by layer: every model of shared/baselines.json, planned for min-time, for min-ram
 and with a streamed input, and layers of many shapes, each between two tables of a byte so that
-its input and output are rings, whole and in turns of 1, 2 and 4 rows. For each kernel the counts
-are fitted, on the core it is written for (kernels for all cores: Cortex-M4), by non-negative
-least squares of the relative error. See docs/planning.md.
+its input and output are rings, whole and in turns of 1, 2 and 4 rows; layers of training steps
+(training.py), whole. For each kernel the counts are fitted, on the core it is written for (kernels
+for all cores: Cortex-M4), by non-negative least squares of the relative error. See
+docs/planning.md.
 
 --keep FILE keeps the counts, --counts FILE fits those again.
 """
@@ -33,6 +34,7 @@ from rich.progress import track
 from rich.table import Table
 from scipy.optimize import nnls
 
+import training
 from models import PROCESSES, SHARED
 from tinymill import compile as compile_model
 from tinymill.boards import load_board
@@ -290,8 +292,18 @@ def counted(plan: Plan, name: str, origin: str, board: Any) -> list[Count]:
     return found
 
 
+def training_counted(batch: Sequence[training.Layer], board: str) -> list[Count]:
+    """A model of layers of training steps."""
+    plan, counts = training.counted(batch, board)
+    return [
+        Count(board, "training", step, (step.height,), count)
+        for step, count in zip(plan.steps, counts, strict=True)
+    ]
+
+
 MEASURED: dict[str, Callable[..., list[Count]]] = {
-    "model": model_counted, "layers": layers_counted, "examples": examples_counted
+    "model": model_counted, "layers": layers_counted, "examples": examples_counted,
+    "training": training_counted,
 }  # fmt: skip
 
 
@@ -311,6 +323,9 @@ def jobs(boards: Sequence[str]) -> Iterator[tuple[str, tuple[Any, ...]]]:
     ]
     for start in range(0, len(all_ops()), OPS) if BOARDS[0] in boards else ():
         yield "examples", (start, BOARDS[0])
+    if BOARDS[0] in boards:
+        for layers in training.batches([*training.scheme(), *training.others()]):
+            yield "training", (layers, BOARDS[0])
     for board in boards:
         if board in BOARDS[:3]:
             for file in files:
@@ -392,7 +407,9 @@ def worst(counts: Sequence[Count], rates: Mapping[str, float]) -> str:
         return (found - count.instructions) / max(count.instructions, FEW)
 
     count = max(counts, key=lambda c: abs(error(c)))
-    shape = "x".join(map(str, count.step.types.output.shape))
+    types = count.step.types
+    made = types.output if types.outputs else types.input(count.step.node.op.mutates[0])
+    shape = "x".join(map(str, made.shape))
     return f"{error(count):+.0%} {count.origin} {count.step.node.name[-20:]} {shape}"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -138,12 +138,15 @@ def run_on_host(
     *,
     cc: str = "gcc",
     flags: Sequence[str] = SANITIZE,
+    features: Collection[str] = (),
 ) -> list[list[list[np.ndarray]]]:
-    """Outputs of each graph for each of its runs in a row, all graphs in one program."""
+    """Outputs of each graph for each of its runs in a row, all graphs in one program.
+
+    ``features``: those of the core whose kernels are taken."""
     calls, sources, feed = [], [], b""
     for index, (graph, runs) in enumerate(zip(graphs, inputs, strict=True)):
         name = f"case{index}"
-        found = plan(graph)
+        found = plan(graph, features)
         for path, text in emit(found, name).items():
             target = folder / name / path
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -41,8 +41,10 @@ from tinymill.ops.arithmetic import fixed_multiplier
 from tinymill.ops.binary import AddFixed, Binary
 from tinymill.ops.concat import Concat
 from tinymill.ops.conv import Conv2D
+from tinymill.ops.conv_gradient import ConvInputGradient
 from tinymill.ops.conv_transpose import ConvTranspose
 from tinymill.ops.dense import FullyConnected
+from tinymill.ops.gradient_gate import GradientGate
 from tinymill.ops.lookup import Table
 from tinymill.ops.pad import Pad
 from tinymill.ops.pool import AveragePool, MaxPool
@@ -69,7 +71,8 @@ VALUES = ("random", "low", "high", "zero", "extremes", "small", "wild")
 @dataclass(frozen=True)
 class Case:
     """One call of a kernel: an op on types. ``weights`` and ``values`` say which numbers the
-    constants and the inputs are, ``bias`` how large the bias."""
+    constants and the inputs are, ``bias`` how large the bias. ``varied`` are the inputs of a layer
+    with a folded bias that are variables: none, the bias, or weights and bias."""
 
     family: str
     op: Op
@@ -78,11 +81,13 @@ class Case:
     weights: str = "random"
     bias: str = "none"
     values: str = "random"
+    varied: tuple[int, ...] = ()
 
     def __str__(self) -> str:
         kinds = ", ".join(str(kind) for kind in self.types.inputs if kind)
         outputs = ", ".join(str(kind) for kind in self.types.outputs)
         how = f"weights {self.weights}, bias {self.bias}, values {self.values}, seed {self.seed}"
+        how += f", variables {self.varied}" if self.varied else ""
         return f"{self.family}: {kinds} -> {outputs}; {_short(self.op)}; {how}"
 
 
@@ -91,10 +96,26 @@ def _short(op: Op) -> str:
     return text if len(text) < 900 else f"{text[:600]} ... {text[-250:]}"
 
 
+def varied(case: Case, inputs: tuple[int, ...]) -> Case | None:
+    """The case with these inputs (1 weights, 2 bias) as variables; None where it can't be: no bias,
+    or sums shifted left."""
+    op = case.op
+    if not isinstance(op, Conv2D | FullyConnected) or case.bias == "none":
+        return None
+    if isinstance(op.rescale, FixedPoint) and max(op.rescale.shift) > 0:
+        return None
+    return replace(case, op=replace(op, folded=True), varied=inputs)
+
+
 def graph_of(case: Case, name: str) -> Graph:
     """The graph of one node that makes the call."""
     example = Example(case.op, case.types, _constants(case))
     graph = replace(example_graph(example, name), name=name)
+    if case.varied:
+        names = [graph.nodes[0].inputs[i] for i in case.varied]
+        constants = dict(graph.constants)
+        variables = {value: constants.pop(value) for value in names}
+        graph = replace(graph, constants=constants, variables=variables)
     verify(graph)
     return graph
 
@@ -136,9 +157,13 @@ def _numbers(kind: TensorType, style: str, rng: np.random.Generator) -> np.ndarr
 
 
 def _constants(case: Case) -> Mapping[int, np.ndarray]:
+    rng = np.random.default_rng([case.seed, 5])
+    if isinstance(case.op, ConvInputGradient) and case.bias != "none":
+        return {1: _weights(case.types.input(1).shape, case.weights, rng)}
+    if isinstance(case.op, GradientGate):
+        return {2: rng.integers(-32767, 32768, case.types.input(2).shape).astype(np.int16)}
     if not isinstance(case.op, Conv2D | ConvTranspose | FullyConnected):
         return {}
-    rng = np.random.default_rng([case.seed, 5])
     kind = case.types.input(1)
     weights = _weights(kind.shape, case.weights, rng)
     if case.types.inputs[2] is None:
@@ -152,6 +177,9 @@ def _constants(case: Case) -> Mapping[int, np.ndarray]:
         "large": rng.integers(-room, room, outs, endpoint=True),
         "edge": rng.choice([-room, room, 0], outs),
     }[case.bias]
+    if case.varied and case.bias in ("large", "edge"):
+        # nothing is asked of a variable
+        bias = rng.choice([-INT32 - 1, INT32, 1 << 30, -(1 << 29), *range(-9, 9)], outs)
     return {1: weights, 2: bias.astype(np.int32)}
 
 

@@ -551,7 +551,9 @@ def _called(facts: StepFacts, step: Step, call: _Call, index: int) -> StepFacts:
     rows = [operand for operand in step.call.operands if isinstance(operand, Rows)]
     views = []
     for view, operand in zip(facts.views, rows, strict=True):
-        place = call.target if operand.value in step.node.outputs else call.source
+        # of several inputs the first goes through a ring
+        source = call.source if operand.value == step.node.inputs[0] else None
+        place = call.target if operand.value in step.node.outputs else source
         if place is None:
             views.append(view)
         else:

@@ -52,6 +52,10 @@ class InvalidInput(TinymillError):
     """Data given to a run has the wrong type, shape or format."""
 
 
+class InvalidScheme(TinymillError):
+    """A scheme of training is malformed, or asks for what the model doesn't have."""
+
+
 class OutOfMemory(CompileError):
     """The plan needs more RAM or flash than the board or the budget has."""
 

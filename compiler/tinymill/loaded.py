@@ -73,6 +73,14 @@ class Loaded:
         ):
             raise InvalidModel(f"{PLAN} is not that of the C beside it", at=str(folder))
         self.output_names = _unique(end.name for end in self.outputs)
+        training = description.get("training") or {"classes": 0, "trained": []}
+        self.classes: int = training["classes"]
+        self._trained = tuple(
+            End.of({"order": list(range(len(entry["shape"]))), **entry})
+            for entry in training["trained"]
+        )
+        if self._library.trains != bool(self.classes):
+            raise InvalidModel(f"{PLAN} is not that of the C beside it", at=str(folder))
         # instances that no thread uses at the moment
         self._idle: queue.LifoQueue[_Instance] = queue.LifoQueue()
         for _ in range(threads):
@@ -95,6 +103,81 @@ class Loaded:
         for _ in range(self.threads):
             with self._instance() as instance:
                 instance.reset()
+
+    @property
+    def trainable(self) -> bool:
+        """Whether the model was compiled with a step of training."""
+        return self._library.trains
+
+    def train(self, *arrays: Any, labels: Any, rates: Any) -> np.ndarray:
+        """Takes one step of training after the other: the inputs as for a call, a label (class) for
+        each frame, a learning rate for each or one for all. Gives the losses before each step,
+        float32. Raises ``InvalidInput``; where it does, nothing has been changed."""
+        self._check_trainable()
+        columns, count = columns_of([np.asarray(array) for array in arrays], self.inputs)
+        targets = np.asarray(labels)
+        if targets.dtype.kind not in "iu" or targets.shape not in ((count,), ()):
+            raise InvalidInput(
+                f"labels of type {targets.dtype} and shape {list(targets.shape)}",
+                at=self.name, hint=f"whole numbers, {count} of them",
+            )  # fmt: skip
+        wrong = targets[(targets < 0) | (targets >= self.classes)].ravel()
+        if len(wrong):
+            raise InvalidInput(
+                f"the label {wrong[0]}", at=self.name, hint=f"classes are 0 to {self.classes - 1}"
+            )
+        speeds = np.asarray(rates, np.float32)
+        if speeds.shape not in ((count,), ()) or not np.isfinite(speeds).all():
+            raise InvalidInput(
+                "a learning rate that is infinite or no number, or too few of them", at=self.name
+            )
+        for column in columns:
+            if column.dtype.kind == "f" and not np.isfinite(column).all():
+                raise InvalidInput("inputs that are infinite or no numbers", at=self.name)
+        losses = np.empty(count, np.float32)
+        targets = np.ascontiguousarray(np.broadcast_to(targets, count), np.int32)
+        speeds = np.ascontiguousarray(np.broadcast_to(speeds, count))
+        with self._instance() as instance:
+            for start in range(0, count, FRAMES_AT_ONCE):
+                part = slice(start, min(start + FRAMES_AT_ONCE, count))
+                frames = self._frames(columns, part.start, part.stop)
+                instance.train(frames, targets[part], speeds[part], losses[part])
+        return losses
+
+    @property
+    def trained_crc32(self) -> int:
+        """Of the trained part, the same on every machine after the same steps."""
+        self._check_trainable()
+        with self._instance() as instance:
+            return instance.trained_crc32()
+
+    @property
+    def trained(self) -> dict[str, np.ndarray]:
+        """The variables that steps of training change, by name."""
+        image = self.save()
+        found, place = {}, len(image) - sum(entry.size for entry in self._trained)
+        for entry in self._trained:
+            found[entry.name] = entry.from_bytes(image[place : place + entry.size])
+            place += entry.size
+        return found
+
+    def save(self) -> bytes:
+        """An image of the trained part, as the C's ``save`` writes it."""
+        self._check_trainable()
+        with self._instance() as instance:
+            return instance.save()
+
+    def load(self, image: bytes) -> None:
+        """Sets the trained part to an image's. Raises ``InvalidInput`` where it is none of this
+        model's; nothing has been changed then."""
+        self._check_trainable()
+        with self._instance() as instance:
+            if not instance.load(image):
+                raise InvalidInput("no whole image of this model's trained part", at=self.name)
+
+    def _check_trainable(self) -> None:
+        if not self.trainable:
+            raise InvalidInput("was compiled without training", at=self.name)
 
     def quantize(self, array: Any, input: int | str = 0) -> np.ndarray:
         """Reals as an input's integers: x / scale in float32, half to even, + zero point,
@@ -159,14 +242,17 @@ class Loaded:
         self, instance: _Instance, columns: list[np.ndarray], raw: np.ndarray, start: int
     ) -> None:
         stop = min(start + FRAMES_AT_ONCE, len(raw))
+        instance.run(self._frames(columns, start, stop), raw[start:stop])
+
+    def _frames(self, columns: list[np.ndarray], start: int, stop: int) -> np.ndarray:
+        """Frames [start, stop) as the library takes them: [N, input bytes]."""
         parts = []
         for column, end in zip(columns, self.inputs, strict=True):
             part = column[start:stop] if len(column) > 1 else column
             ours = part.transpose(0, *(axis + 1 for axis in end.order))
             row = np.ascontiguousarray(ours).reshape(len(part), -1).view(np.uint8)
             parts.append(np.broadcast_to(row, (stop - start, end.size)))
-        frames = np.concatenate(parts, axis=1) if parts else np.empty((1, 0), np.uint8)
-        instance.run(frames, raw[start:stop])
+        return np.concatenate(parts, axis=1) if parts else np.empty((1, 0), np.uint8)
 
     def _named_outputs(
         self, raw: np.ndarray, *, sequence: bool, merged: bool
@@ -216,6 +302,21 @@ class _Library:
         self.run = loaded.tm_library_run
         self.run.argtypes = [pointer, pointer, pointer, ctypes.c_size_t]
         self.init.restype = self.run.restype = ctypes.c_int
+        self.trains = hasattr(loaded, "tm_library_train")
+        if not self.trains:
+            return
+        size = ctypes.c_size_t
+        loaded.tm_library_saved_bytes.restype = size
+        loaded.tm_library_saved_bytes.argtypes = []
+        self.sizes["saved"] = loaded.tm_library_saved_bytes()
+        self.train = loaded.tm_library_train
+        self.train.argtypes = [pointer, pointer, pointer, pointer, pointer, size]
+        self.save, self.load = loaded.tm_library_save, loaded.tm_library_load
+        self.save.argtypes = self.load.argtypes = [pointer, pointer, size]
+        self.train.restype = self.save.restype = self.load.restype = ctypes.c_int
+        self.trained_crc32 = loaded.tm_library_trained_crc32
+        self.trained_crc32.argtypes = [pointer]
+        self.trained_crc32.restype = ctypes.c_uint32
 
 
 class _Instance:
@@ -237,6 +338,32 @@ class _Instance:
                 self._memory[0].ctypes.data, frames.ctypes.data, outputs.ctypes.data, len(outputs)
             )
         )
+
+    def train(
+        self, frames: np.ndarray, labels: np.ndarray, rates: np.ndarray, losses: np.ndarray
+    ) -> None:
+        """Takes steps of training on frames [N, input bytes]; all are contiguous."""
+        self._check(
+            self._library.train(
+                self._memory[0].ctypes.data, frames.ctypes.data, labels.ctypes.data,
+                rates.ctypes.data, losses.ctypes.data, len(losses),
+            )
+        )  # fmt: skip
+
+    def trained_crc32(self) -> int:
+        return int(self._library.trained_crc32(self._memory[0].ctypes.data))
+
+    def save(self) -> bytes:
+        image = np.empty(self._library.sizes["saved"], np.uint8)
+        where = self._memory[0].ctypes.data
+        self._check(self._library.save(where, image.ctypes.data, len(image)))
+        return image.tobytes()
+
+    def load(self, image: bytes) -> bool:
+        """Whether it is an image of this model."""
+        held = np.frombuffer(image, np.uint8)
+        where = self._memory[0].ctypes.data
+        return bool(self._library.load(where, held.ctypes.data, len(held)) == 0)
 
     def _check(self, status: int) -> None:
         if status != 0:

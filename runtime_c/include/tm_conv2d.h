@@ -7,7 +7,8 @@
  *
  * x outside the map is the map's pad row (the zero point of the tensor); bias has the input's
  * zero point folded in: bias - zx * sum (w - zw). Weights are in the layout that the kernel
- * table states. Aliasing: as tm_part says.
+ * table states; those that are no constants are plain, OHWI and on a multiple of 4 bytes, and so is
+ * a bias that is none. Aliasing: as tm_part says.
  */
 #ifndef TM_CONV2D_H
 #define TM_CONV2D_H
@@ -33,6 +34,11 @@ typedef struct {
   const int8_t *weights_zero; /* zero point of each output channel's weights, or NULL: 0 */
   const int16_t *exceptions;  /* blocks of channels that a kernel with rescaling records rescales
                                  by the fields above, ascending, then INT16_MAX; or NULL: none */
+  const int32_t *bias_limit;  /* where weights or bias are no constants: for how much each
+                                 channel's bias counts at most (tm_bias); else NULL */
+  const int32_t *bias_terms;  /* the same for a kernel with rescaling records: {limit, places by
+                                 which the bias is shifted, what is added to it} */
+  const int32_t *records;     /* rescaling records beside weights that are no constants; or NULL */
   int32_t plane_lines;        /* output lines at a time, of a kernel that goes through planes */
 } tm_conv2d_s8_params;
 

@@ -125,6 +125,17 @@ static inline uint32_t tm_sxtab16_ror8(uint32_t acc, uint32_t word) {
 #endif
 }
 
+/* By halves, a - b modulo 2^16. */
+static inline uint32_t tm_ssub16(uint32_t a, uint32_t b) {
+#if defined(TM_DSP_ASM)
+  uint32_t less;
+  __asm__("ssub16 %0, %1, %2" : "=r"(less) : "r"(a), "r"(b));
+  return less;
+#else
+  return tm_pack16(tm_low16(a) - tm_low16(b), tm_high16(a) - tm_high16(b));
+#endif
+}
+
 /* acc + (a * low half of b) / 2^16, rounded down, modulo 2^32. */
 static inline int32_t tm_smlawb(int32_t a, uint32_t b, int32_t acc) {
 #if defined(TM_DSP_ASM)

@@ -62,6 +62,23 @@ static inline int32_t tm_clamp(int32_t x, int32_t lo, int32_t hi) {
   return x < lo ? lo : (x > hi ? hi : x);
 }
 
+/* The bias of channel c, from which its sum starts. One that is no constant counts for +-limit[c]
+ * at most: beyond it all sums are clamped alike, and might leave 32 bits. */
+static inline int32_t tm_bias(const int32_t *bias, const int32_t *limit, int32_t c) {
+  return limit == NULL ? bias[c] : tm_clamp(bias[c], -limit[c], limit[c]);
+}
+
+/* The biases of channels [from, to) as the sums of a kernel with rescaling records start from them:
+ * limited as by tm_bias, shifted, and with what makes the rescaling exact. For each channel `terms`
+ * holds {limit, shift, addend}. */
+static inline void tm_prepare_biases(const int32_t *terms, const int32_t *bias, int32_t from,
+                                     int32_t to, int32_t *start) {
+  for (terms += 3 * from; from < to; ++from, terms += 3) {
+    const uint32_t limited = (uint32_t)tm_clamp(bias[from], -terms[0], terms[0]);
+    *start++ = (int32_t)((limited << terms[1]) + (uint32_t)terms[2]);
+  }
+}
+
 /* Rescales the accumulator of channel c: by `scale` where it is given, else in fixed point. */
 static inline int32_t tm_rescale(int32_t acc, const int32_t *multiplier, const int8_t *shift,
                                  const float *scale, int32_t c) {

@@ -16,6 +16,16 @@ TM_EXPORT tm_status tm_library_init(tm_model_context *context, void *arena, void
 TM_EXPORT tm_status tm_library_run(tm_model_context *context, const uint8_t *from, uint8_t *to,
                                    size_t frames);
 
+#if defined(TM_MODEL_CLASSES)
+TM_EXPORT size_t tm_library_saved_bytes(void);
+TM_EXPORT tm_status tm_library_train(tm_model_context *context, const uint8_t *from,
+                                     const int32_t *labels, const float *rates, float *losses,
+                                     size_t steps);
+TM_EXPORT uint32_t tm_library_trained_crc32(const tm_model_context *context);
+TM_EXPORT tm_status tm_library_save(const tm_model_context *context, void *image, size_t bytes);
+TM_EXPORT tm_status tm_library_load(tm_model_context *context, const void *image, size_t bytes);
+#endif
+
 size_t tm_library_context_bytes(void) {
   return sizeof(tm_model_context);
 }
@@ -84,3 +94,37 @@ tm_status tm_library_run(tm_model_context *context, const uint8_t *from, uint8_t
   }
   return TM_OK;
 }
+
+#if defined(TM_MODEL_CLASSES)
+size_t tm_library_saved_bytes(void) {
+  return TM_MODEL_SAVED_BYTES;
+}
+
+/* Takes `steps` steps of training one after the other; stops at the first error. */
+tm_status tm_library_train(tm_model_context *context, const uint8_t *from, const int32_t *labels,
+                           const float *rates, float *losses, size_t steps) {
+  for (size_t step = 0; step < steps; ++step) {
+    for (int index = 0; index < TM_MODEL_INPUT_COUNT; ++index) {
+      memcpy(tm_model_input(context, index), from, tm_model_input_bytes(index));
+      from += tm_model_input_bytes(index);
+    }
+    const tm_status status = tm_model_train_step(context, labels[step], rates[step], &losses[step]);
+    if (status != TM_OK) {
+      return status;
+    }
+  }
+  return TM_OK;
+}
+
+uint32_t tm_library_trained_crc32(const tm_model_context *context) {
+  return tm_model_trained_crc32(context);
+}
+
+tm_status tm_library_save(const tm_model_context *context, void *image, size_t bytes) {
+  return tm_model_save(context, image, bytes);
+}
+
+tm_status tm_library_load(tm_model_context *context, const void *image, size_t bytes) {
+  return tm_model_load(context, image, bytes);
+}
+#endif

@@ -1,5 +1,6 @@
 /* Runs the model on every frame of input.bin and writes output.bin. A frame is all inputs (or
- * outputs) in order, without gaps; with a front end, input.bin is what the sensor gives. The
+ * outputs) in order, without gaps; with a front end, input.bin is what the sensor gives. With
+ * TM_TRAIN a frame is a step of training: all inputs, label and rate; its output is the loss. The
  * figures printed at the end are read by tinymill. */
 #include <stdalign.h>
 #include <stdbool.h>
@@ -86,7 +87,37 @@ static void stop_inside_a_frame(void) {
   tm_port_exit(1);
 }
 
-#if defined(TM_MODEL_FRONTEND_BLOCK)
+#if defined(TM_TRAIN)
+static struct {
+  int32_t label;
+  float rate;
+} step;
+static float loss;
+
+/* Its instructions count as the model's, as does where it lies. */
+__attribute__((section(".tm_push"))) static tm_status train_once(tm_model_context *model) {
+  return tm_model_train_step(model, step.label, step.rate, &loss);
+}
+
+/* Reads one frame and takes a step; false at the end of the file. */
+static bool run_frame(tm_status *status) {
+  size_t wanted = sizeof step;
+  size_t found = 0;
+  for (int index = 0; index < TM_MODEL_INPUT_COUNT; ++index) {
+    wanted += tm_model_input_bytes(index);
+    found += tm_port_read(tm_model_input(&context, index), tm_model_input_bytes(index));
+  }
+  if (found == 0) {
+    return false;
+  }
+  found += tm_port_read(&step, sizeof step);
+  if (found != wanted) {
+    stop_inside_a_frame();
+  }
+  *status = tm_measure_call(train_once, &context);
+  return true;
+}
+#elif defined(TM_MODEL_FRONTEND_BLOCK)
 static struct {
   alignas(4) uint8_t bytes[TM_MODEL_FRONTEND_BLOCK * TM_MODEL_FRONTEND_UNIT_BYTES];
   int32_t count;
@@ -190,9 +221,13 @@ int main(void) {
 #endif
   while (status == TM_OK && run_frame(&status)) {
     tm_measure_end_frame();
+#if defined(TM_TRAIN)
+    tm_port_write(&loss, sizeof loss);
+#else
     for (int index = 0; index < TM_MODEL_OUTPUT_COUNT; ++index) {
       tm_port_write(tm_model_output(&context, index), tm_model_output_bytes(index));
     }
+#endif
     ++frames;
   }
   tm_print_figure("status", (uint64_t)status);
@@ -202,6 +237,9 @@ int main(void) {
   tm_print_figure("arena", TM_MODEL_ARENA_BYTES + TM_MODEL_SLOW_BYTES);
 #else
   tm_print_figure("arena", TM_MODEL_ARENA_BYTES);
+#endif
+#if defined(TM_TRAIN)
+  tm_print_figure("trained_crc32", tm_model_trained_crc32(&context));
 #endif
   if (frames != 0) {
     tm_measure_report();

@@ -12,7 +12,8 @@ void tm_measure_start(tm_model_context *context);
 tm_status tm_measure_prepare(tm_model_call call, tm_model_context *context);
 
 /* An inference, or a part of one. Those of the first frame are counted; the stack is the peak
- * over all. */
+ * over all. With TM_TRAIN each call is a step of training: the instructions of all are printed, as
+ * "step" lines. */
 tm_status tm_measure_call(tm_model_call call, tm_model_context *context);
 
 /* Behind the last call of a frame. */

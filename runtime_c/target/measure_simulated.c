@@ -271,14 +271,27 @@ tm_status tm_measure_prepare(tm_model_call call, tm_model_context *context) {
   return status;
 }
 
+#if defined(TM_TRAIN)
+static uint32_t steps;
+#endif
+
 tm_status tm_measure_call(tm_model_call call, tm_model_context *context) {
+#if !defined(TM_TRAIN)
   if (counted) {
     return tm_call_on_stack(call, context, tm_link_model_stack_top);
   }
+#endif
 #if defined(TM_PROFILE)
   from = &before;
 #endif
   const tm_status status = count(call, context);
+#if defined(TM_TRAIN)
+  tm_print_indexed("step", steps, elapsed(&before, &after) - call_cost);
+  ++steps;
+  if (counted) {
+    return status;
+  }
+#endif
   instructions += elapsed(&before, &after) - call_cost;
   return status;
 }

@@ -33,13 +33,15 @@ def build(
     firmware: bool | None = None,
     wire: str = "uart",
     frames: tuple[int, bytes] = (0, b""),
+    train: bool = False,
     halt: Halt | None = None,
 ) -> Path:
     """The program built from ``project`` in ``folder`` (made if missing); nothing is written
     elsewhere. ``profile`` builds with -DTM_PROFILE, ``sanitize`` with the address and
     undefined-behaviour sanitizers (host only). ``firmware`` asks for the program that the board
     itself runs, ``wire`` how it speaks (see ``recipe``), ``frames`` how many frames it has in it,
-    and their bytes. ``halt`` may stop the compilers.
+    and their bytes; ``train`` for one that takes steps of training. ``halt`` may stop the
+    compilers.
 
     Raises ``ToolMissing``, ``ToolFailed`` (with the compiler's first error), ``OutOfMemory``
     when a memory region overflows.
@@ -48,7 +50,7 @@ def build(
         raise BoardError(f"{board.name} has no sanitizers", hint="they run on the host only")
     steps = recipe(
         board, model, profile=profile, sanitize=sanitize, firmware=firmware, wire=wire,
-        frames=frames[0],
+        frames=frames[0], train=train,
     )  # fmt: skip
     command = toolchain.compiler(board, cc)
     project = project.resolve()

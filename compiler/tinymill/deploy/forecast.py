@@ -82,7 +82,7 @@ def _measured(
     # what the caller calls: of these a model has one or two
     stacks = [
         deepest(text, f"{model}_{name}", rf"{re.escape(model)}_f\d+")
-        for name in ("frontend_push", "push_rows", "reset", "step", "run")
+        for name in ("frontend_push", "push_rows", "reset", "step", "run", "train_step")
         if f'title: "{model}_{name}"' in text
     ]
     stack = None if None in stacks else max((s for s in stacks if s is not None), default=None)

@@ -63,6 +63,10 @@ class Measurement:
     weights: int
     on_board: OnBoard | None = None
     """What a real board counted."""
+    step_instructions: tuple[int, ...] = ()
+    """Of each step of training, where steps were taken and are counted."""
+    trained_crc32: int | None = None
+    """Of the trained part behind the last step."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,7 @@ class _Report:
     figures: dict[str, int]
     layers: tuple[int, ...]
     outputs: bytes
+    steps: tuple[int, ...] = ()
     estimate: cycle_counts.Estimate | None = None
 
 
@@ -84,6 +89,7 @@ def measure(
     cc: str | None = None,
     sanitize: bool = False,
     timeout: float = TIMEOUT,
+    train: bool = False,
 ) -> Measurement:
     """Builds ``project`` for ``board`` in a temporary folder and runs it on ``frames`` (each
     frame all inputs one after the other).
@@ -91,7 +97,9 @@ def measure(
     ``profile`` also counts instructions per layer, in a second build run beside the first;
     where that one alone does not fit into the board's memory, they are None. ``cycles``
     estimates cycles too (see ``cycles.py``), on the cores whose costs are known. ``cc`` is the
-    compiler, ``timeout`` the seconds a run may take before it is killed. Raises
+    compiler, ``timeout`` the seconds a run may take before it is killed. With ``train`` a frame is
+    a step of training: all inputs, then the label (int32) and the rate (float32); its output is the
+    loss, the layers are those of the step, the figures those of the first one. Raises
     ``ToolMissing``, ``ToolFailed``, ``OutOfMemory``, ``BoardError``.
     """
     if not board.is_host and board.simulator is None:
@@ -111,6 +119,7 @@ def measure(
             cc=cc,
             sanitize=sanitize,
             timeout=timeout,
+            train=train,
         )
     except OSError as error:
         raise ToolFailed(
@@ -129,6 +138,7 @@ def _measure(
     cc: str | None,
     sanitize: bool,
     timeout: float,
+    train: bool,
 ) -> Measurement:
     capabilities = host.CAPABILITIES if board.is_host else qemu.CAPABILITIES
     profile = profile and "layers" in capabilities
@@ -150,6 +160,7 @@ def _measure(
                 profile=profiled,
                 cc=cc,
                 sanitize=sanitize,
+                train=train,
                 halt=halt,
             )
             run_folder = folder / f"{kind}-run"
@@ -204,6 +215,8 @@ def _measure(
         arena=figures["arena"],
         code=sizes.code,
         weights=sizes.weights,
+        step_instructions=report.steps,
+        trained_crc32=figures.get("trained_crc32"),
     )
 
 
@@ -248,6 +261,7 @@ def parse_report(ended: Ended, output: Path, where: str) -> _Report:
     """The harness's figures; ``ToolFailed`` if the program did not come to its end."""
     figures: dict[str, int] = {}
     layers: list[int] = []
+    steps: list[int] = []
     complete = False
     for line in ended.text.splitlines():
         words = line.split()
@@ -259,8 +273,10 @@ def parse_report(ended: Ended, output: Path, where: str) -> _Report:
             figures[words[0]] = int(words[1])
         elif len(words) == 3 and words[0] == "layer" and words[2].isdecimal():
             layers.append(int(words[2]))
+        elif len(words) == 3 and words[0] == "step" and words[2].isdecimal():
+            steps.append(int(words[2]))
     if not complete or not {"status", "context", "arena"} <= figures.keys() or ended.code != 0:
         raise ToolFailed(
             f"the program ended early with code {ended.code}: {last_words(ended.text)}", at=where
         )
-    return _Report(figures, tuple(layers), output.read_bytes())
+    return _Report(figures, tuple(layers), output.read_bytes(), tuple(steps))

@@ -79,13 +79,14 @@ def recipe(
     firmware: bool | None = None,
     wire: str = "uart",
     frames: int = 0,
+    train: bool = False,
 ) -> Recipe:
     """How ``model`` is built for ``board``, from the files of its project.
 
     ``firmware`` asks for what the board itself runs, instead of what runs here; None takes it where
     the board has nothing else. ``wire`` is one of ``WIRES``; with ``frames`` these many frames are
-    in the program, from a file frames.bin in the folder of the build. Raises ``BoardError`` where
-    the board's file tells of none.
+    in the program, from a file frames.bin in the folder of the build. With ``train`` the program
+    takes steps of training. Raises ``BoardError`` where the board's file tells of none.
     """
     if firmware is None:
         firmware = not runs_here(board)
@@ -124,6 +125,8 @@ def recipe(
         flags += ("-DTM_PROFILE",)
     if frames:
         freestanding = (*freestanding, f"-DTM_FRAMES={frames}u")
+    if train:
+        flags += ("-DTM_TRAIN",)
     extra = SANITIZERS if sanitize else ()
     units = tuple(
         Unit(f"target/{name}", f"harness/{PurePath(name).stem}.o", True) for name in harness

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import isinf, isnan
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ from ..ir import (
     Table,
     Window,
 )
-from ..schedule import Plan, Segment, Step
+from ..schedule import Plan, Segment, Step, changed_by, sharing
 
 if TYPE_CHECKING:
     from .front import FrontFacts
@@ -163,8 +163,55 @@ class SourceFacts:
 
 
 @dataclass(frozen=True)
+class Training:
+    """What makes a project trainable: the plan of a step, its number of classes, and a digest of
+    the model that images of the trained part carry.
+
+    The step's graph has the model's inputs, then a label (int32) and a rate (float32); its first
+    output is the loss (float32). It shares variables with the model's graph, by name. Of those that
+    it changes ``learned`` are the weights and biases, which ``trained_crc32`` is of.
+    """
+
+    plan: Plan
+    classes: int
+    digest: int
+    learned: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class MoveFacts:
+    """An input that a step reads elsewhere than where it is written."""
+
+    source: str
+    target: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class TrainFacts:
+    """All that model.h and model.c show of training. ``step`` computes one step; ``trained`` are
+    the variables that it changes, in the order in which they are saved, the first ``learned`` of
+    them weights and biases."""
+
+    step: ModelFacts
+    moves: tuple[MoveFacts, ...]
+    label: str
+    rate: str
+    loss: str
+    classes: int
+    digest: int
+    trained: tuple[StateFacts, ...]
+    learned: int
+
+    @property
+    def trained_bytes(self) -> int:
+        return sum(state.bytes for state in self.trained)
+
+
+@dataclass(frozen=True)
 class ModelFacts:
-    """All that model.h, model.c and model_weights.* show."""
+    """All that model.h, model.c and model_weights.* show. ``symbols`` begins the names of what
+    computes: the model's own, or those of a step of training."""
 
     name: str
     macro: str
@@ -186,11 +233,17 @@ class ModelFacts:
     weights_bytes: int
     inputs_kept: bool
     weights_const: str
+    symbols: str
     front: FrontFacts | None = None
+    train: TrainFacts | None = None
 
     @property
     def uses_turns(self) -> bool:
         return any(segment.turns for segment in self.segments)
+
+    @property
+    def any_turns(self) -> bool:
+        return self.uses_turns or (self.train is not None and self.train.step.uses_turns)
 
     @property
     def layer_count(self) -> int:
@@ -241,15 +294,47 @@ def facts_of(
     *,
     weights_in_ram: bool = False,
     sliding: tuple[int, int] | None = None,
+    training: Training | None = None,
 ) -> ModelFacts:
     """The facts of ``plan`` for a model called ``name`` (a C identifier).
 
     With ``sliding`` (rows, window) the plan is that of a step, its input ``rows`` new rows of a
     window of ``window`` rows. ``weights_in_ram`` makes the constants variables, which start-up
-    code copies to RAM.
+    code copies to RAM. ``training`` adds a step of training to the model: one context, one arena
+    that is as large as the larger of the two plans.
     """
-    found = _Collector(plan, name, sliding).collect()
+    if training is None:
+        found = _Collector(plan, name, sliding).collect()
+    else:
+        found = _trainable(plan, name, training)
     return replace(found, weights_const="") if weights_in_ram else found
+
+
+def _trainable(plan: Plan, name: str, training: Training) -> ModelFacts:
+    for each in (plan, training.plan):
+        if each.arriving is not None or each.slow_bytes:
+            raise CompileError(
+                "training with an input that comes row by row or an arena in two memories"
+            )
+    run, step = sharing(plan, training.plan, training.learned)
+    first = _Collector(run, name, None)
+    second = _Collector(step, name, None, f"{name}_train", first)
+    for size, count in second.pads.items():
+        second.pads[size] = first.pads[size] = max(count, first.pads.get(size, 0))
+    model, trained = first.collect(), second.collect()
+    arrays = tuple(first.arrays.values())
+    kernels = {(each.name, each.suffix): each for each in (*model.kernels, *trained.kernels)}
+    names = changed_by(step.graph, training.learned)
+    return replace(
+        model,
+        arena_bytes=max(model.arena_bytes, trained.arena_bytes),
+        arena_align=max(model.arena_align, trained.arena_align),
+        arrays=arrays,
+        weights_bytes=sum(array.bytes for array in arrays),
+        defines=tuple(dict.fromkeys((*model.defines, *trained.defines))),
+        kernels=tuple(sorted(kernels.values(), key=lambda s: (bool(s.suffix), s.name, s.suffix))),
+        train=second.training(first, trained, training, names),
+    )
 
 
 def _sources(plan: Plan) -> tuple[SourceFacts, ...]:
@@ -269,12 +354,16 @@ def _sources(plan: Plan) -> tuple[SourceFacts, ...]:
 
 
 class _Collector:
-    def __init__(self, plan: Plan, name: str, sliding: tuple[int, int] | None) -> None:
+    def __init__(
+        self, plan: Plan, name: str, sliding: tuple[int, int] | None, symbols: str = "",
+        beside: _Collector | None = None,
+    ) -> None:  # fmt: skip
         self.plan = plan
         self.sliding = sliding
         self.graph: Graph = plan.graph
         self.name = name
-        self.arrays: dict[tuple[str, bytes], ArrayFacts] = {}
+        self.symbols = symbols or name
+        self.arrays: dict[tuple[str, bytes], ArrayFacts] = {} if beside is None else beside.arrays
         self.elements = 0
         self.pads = self._pad_sizes()
 
@@ -304,7 +393,38 @@ class _Collector:
             inputs, outputs, states, arrays, steps, segments, self._turn_types(),
             self._arrival(), sliding, tuple(defines),
             _sources(plan),
-            sum(array.bytes for array in arrays), kept, "const ",
+            sum(array.bytes for array in arrays), kept, "const ", self.symbols,
+        )  # fmt: skip
+
+    def training(
+        self, model: _Collector, step: ModelFacts, training: Training, names: Sequence[str]
+    ) -> TrainFacts:
+        """What a model's facts say of its training; this collects the step's."""
+        count = len(model.graph.inputs)
+        ports = self.graph.inputs
+        kinds = [self.graph.type(port.value) for port in ports]
+        wanted = [model.graph.type(port.value) for port in model.graph.inputs]
+        scalars = [(kind.count, kind.dtype) for kind in kinds[count:]]
+        if len(scalars) == 2 and scalars[0] != (1, DType.INT32):
+            raise CompileError(
+                f"a step of training to a target of {kinds[count]}", at=ports[count].name,
+                hint="emitted steps take a label: losses softmax and margin",
+            )  # fmt: skip
+        loss = self.graph.type(self.graph.outputs[0].value)
+        assert kinds[:count] == wanted, "a step reads the model's inputs"
+        assert scalars == [(1, DType.INT32), (1, DType.FLOAT32)], "and then label and rate"
+        assert (loss.count, loss.dtype) == (1, DType.FLOAT32), "and gives the loss"
+        moves = []
+        for mine, other, kind in zip(ports[:count], model.graph.inputs, kinds, strict=False):
+            source = model._outside_address(other.value)
+            target = self._outside_address(mine.value)
+            if source != target:
+                moves.append(MoveFacts(source, target, kind.bytes))
+        label, rate = (self._outside_address(port.value) for port in ports[count:])
+        return TrainFacts(
+            step, in_order(moves), label, rate, self._outside_address(self.graph.outputs[0].value),
+            training.classes, training.digest, tuple(self._state(name) for name in names),
+            sum(name in training.learned for name in names),
         )  # fmt: skip
 
     # -- constants ------------------------------------------------------------------------
@@ -570,6 +690,28 @@ class _Collector:
         if len(raw) and bool((raw == raw[0]).all()):
             return StateFacts(_comment(name), offset, len(raw), int(raw[0]), "")
         return StateFacts(_comment(name), offset, len(raw), None, self._array(initial))
+
+
+def in_order(moves: Sequence[MoveFacts]) -> tuple[MoveFacts, ...]:
+    """The moves so that none destroys what a later one moves. Raises ``CompileError`` where there
+    is no such order."""
+
+    def span(address: str, size: int) -> range:
+        first = int(address.rsplit(" ", 1)[-1])
+        return range(first, first + size)
+
+    left, found = list(moves), []
+    while left:
+        for move in left:
+            to = span(move.target, move.bytes)
+            others = (span(each.source, each.bytes) for each in left if each is not move)
+            if all(to.stop <= other.start or other.stop <= to.start for other in others):
+                break
+        else:
+            raise CompileError(f"{len(left)} inputs that a step of training moves in a circle")
+        left.remove(move)
+        found.append(move)
+    return tuple(found)
 
 
 def place_of(plan: Plan, buffer: str) -> str:

@@ -36,8 +36,8 @@ def emit(plan: Plan, name: str) -> dict[str, str]:
     return render(facts_of(plan, name), plan)
 
 
-def render(facts: ModelFacts, plan: Plan) -> dict[str, str]:
-    """The files of ``emit`` from facts already made."""
+def render(facts: ModelFacts, plan: Plan, step: Plan | None = None) -> dict[str, str]:
+    """The files of ``emit`` from facts already made; ``step`` is the plan of a step of training."""
     files = {
         f"{facts.name}{suffix}": environment().get_template(template).render(model=facts)
         for suffix, template in (
@@ -47,7 +47,10 @@ def render(facts: ModelFacts, plan: Plan) -> dict[str, str]:
             ("_weights.c", "model_weights.c.j2"),
         )
     }
-    sources = {step.kernel.source for step in plan.steps}
+    plans = (plan,) if step is None else (plan, step)
+    sources = {call.kernel.source for each in plans for call in each.steps}
+    if facts.train is not None:
+        sources.add(share("runtime_c") / "training" / "tm_store.c")
     if facts.front is not None:
         sources.add(share("runtime_c") / "frontend" / f"{facts.front.source}.c")
     files |= kernel_files(sources)

@@ -1,6 +1,7 @@
 """The intermediate representation: Graph, Node, TensorType, and the contract of an op."""
 
 from .builder import GraphBuilder
+from .gradients import Gradient, Site, Sliding, Tape, clamp_of
 from .graph import Graph, Node, Port
 from .interpret import interpret
 from .op import (
@@ -32,6 +33,7 @@ __all__ = [
     "FixedPoint",
     "Flat",
     "FloatScale",
+    "Gradient",
     "Graph",
     "GraphBuilder",
     "KernelCall",
@@ -45,10 +47,14 @@ __all__ = [
     "Rescale",
     "RowTable",
     "Rows",
+    "Site",
+    "Sliding",
     "Table",
+    "Tape",
     "TensorType",
     "Types",
     "Window",
+    "clamp_of",
     "interpret",
     "print_graph",
     "verify",

@@ -5,10 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
+from ..errors import UnsupportedOp
 from .types import TensorType
 
 
@@ -81,9 +82,14 @@ class Rows:
 
 @dataclass(frozen=True)
 class Flat:
-    """Operand handed to a kernel as a plain pointer."""
+    """Operand handed to a kernel as a plain pointer.
+
+    ``role`` names one that stands where kernels usually read a constant (``Table``): weights or
+    a bias that are variables.
+    """
 
     value: str
+    role: str = ""
 
 
 @dataclass(frozen=True)
@@ -270,6 +276,23 @@ class Op(ABC):
             return None
         quants = {kind.quant for kind in (*types.inputs, *types.outputs) if kind and kind.quant}
         return self if len(quants) == 1 else None
+
+    def gradient(self, write: Any, at: Any, gs: Any) -> tuple[str | None, ...]:
+        """Gradients by the inputs of this float32 op, None where none is wanted.
+
+        ``write`` (``ops.writing.Writing``) adds the nodes that make them, ``at`` is the ``Site``,
+        ``gs`` the gradients by the outputs, None where there is none; the first is always there
+        unless an op has several. Raises ``UnsupportedOp`` where there is no rule.
+        """
+        raise UnsupportedOp(f"the gradient of {self.name}", at=at.node.name)
+
+    def quantized_gradient(self, tape: Any, at: Any, g: Any) -> tuple[Any, ...]:
+        """Gradients by the inputs of this int8 op, None where none is wanted (``at.wanted``).
+
+        ``tape`` is a ``Tape``, ``at`` the ``Site``, ``g`` the gradient by the integers of the
+        first output. Raises ``UnsupportedOp`` where there is no rule.
+        """
+        raise UnsupportedOp(f"the gradient of {self.name}", at=at.node.name)
 
     @classmethod
     def examples(cls) -> Iterator[Example]:

@@ -4,14 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import InvalidModel, UnsupportedOp
-from ..ir import POINT, DType, Example, Flat, KernelCall, Op, TensorType, Types, Window
+from ..ir import (
+    POINT,
+    DType,
+    Example,
+    Flat,
+    KernelCall,
+    Op,
+    Site,
+    TensorType,
+    Types,
+    Window,
+)
 from .registry import from_onnx
 from .transpose import Transpose
+
+if TYPE_CHECKING:
+    from .writing import Writing
 
 
 @dataclass(frozen=True)
@@ -37,6 +51,15 @@ class BatchNorm(Op):
         x, scale, shift = inputs[0], inputs[1], inputs[2]
         assert x is not None and scale is not None and shift is not None
         return ((x.astype(np.float64) * scale + shift).astype(np.float32),)
+
+    def gradient(self, write: Writing, at: Site, gs: Sequence[str]) -> tuple[str | None, ...]:
+        x, scale, _ = at.node.inputs
+        rows = range(at.types.output.rank - 1)
+        return (
+            write.times(gs[0], scale) if at.wanted[0] else None,
+            write.total(write.times(gs[0], x), rows, keepdims=False) if at.wanted[1] else None,
+            write.total(gs[0], rows, keepdims=False) if at.wanted[2] else None,
+        )
 
     def kernel(
         self,

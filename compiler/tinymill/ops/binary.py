@@ -7,11 +7,11 @@ short form, where one gives the same bytes (see exact.py).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,13 +21,17 @@ from ..ir import (
     Example,
     FixedPoint,
     Flat,
+    Gradient,
     KernelCall,
     Op,
     Param,
     Quant,
     Reading,
+    Site,
+    Tape,
     TensorType,
     Types,
+    clamp_of,
 )
 from .arithmetic import (
     dequantize,
@@ -40,6 +44,9 @@ from .arithmetic import (
 from .exact import BYTES, Line, Plane, Steps, bend_of, line, places, plane
 from .registry import from_onnx, from_tflite
 from .rows import elementwise
+
+if TYPE_CHECKING:
+    from .writing import Writing
 
 FUNCTIONS = {
     "add": np.add,
@@ -141,6 +148,46 @@ class Binary(Op):
         ):
             return None
         return replace(self, clamp=quantize_clamp(self.clamp, types.output), fixed=None)
+
+    def gradient(self, write: Writing, at: Site, gs: Sequence[str]) -> tuple[str | None, ...]:
+        a, b = at.node.inputs
+        g = write.inside(gs[0], at.node.outputs[0], self.clamp)
+        rules: dict[str, tuple[Callable[[], str], Callable[[], str]]] = {
+            "add": (lambda: g, lambda: g),
+            "sub": (lambda: g, lambda: write.function("neg", g)),
+            "mul": (lambda: write.times(g, b), lambda: write.times(g, a)),
+            "div": (
+                lambda: write.over(g, b),
+                lambda: write.function("neg", write.over(write.times(g, write.over(a, b)), b)),
+            ),
+            "min": (
+                lambda: write.choose(write.less(a, b), g, 0.0),
+                lambda: write.choose(write.less(a, b), 0.0, g),
+            ),
+            "max": (
+                lambda: write.choose(write.less(b, a), g, 0.0),
+                lambda: write.choose(write.less(b, a), 0.0, g),
+            ),
+        }
+        if self.function not in rules:
+            raise write.refuse(self.function)
+        return tuple(
+            write.summed_to(rule(), kind.shape) if wanted and kind else None
+            for rule, kind, wanted in zip(
+                rules[self.function], at.types.inputs, at.wanted, strict=True
+            )
+        )
+
+    def quantized_gradient(self, tape: Tape, at: Site, g: Gradient) -> tuple[Gradient, ...]:
+        a, b, y = at.types.input(0), at.types.input(1), at.types.output
+        if self.function not in ("add", "sub") or not a.shape == b.shape == y.shape:
+            raise UnsupportedOp(f"the gradient of {self.function} of {a} and {b}", at=at.node.name)
+        found = []
+        for kind, sign, wanted in zip((a, b), (1, -1), at.wanted, strict=True):
+            factor = kind.scale / y.scale * (sign if self.function == "sub" else 1)
+            clamp = clamp_of(self.clamp, (-128, 127))
+            found.append(tape.gate(at, g, np.array([factor]), clamp) if wanted else None)
+        return tuple(found)
 
     def kernel(
         self,

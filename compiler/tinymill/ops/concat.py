@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,11 +14,14 @@ from ..ir import (
     DType,
     Example,
     Flat,
+    Gradient,
     KernelCall,
     Op,
     Operand,
     Param,
     Reading,
+    Site,
+    Tape,
     TensorType,
     Types,
     Window,
@@ -27,6 +30,10 @@ from .lookup import as_table
 from .registry import from_onnx, from_tflite
 from .reshape import Reshape
 from .rows import same_places, same_rows
+from .slice import Slice
+
+if TYPE_CHECKING:
+    from .writing import Writing
 
 MOST = 16
 """Inputs that one kernel call joins."""
@@ -72,6 +79,26 @@ class Concat(Op):
 
     def permuted(self, order: Sequence[int], types: Types) -> Op | None:
         return Concat(order[self.axis])
+
+    def gradient(self, write: Writing, at: Site, gs: Sequence[str]) -> tuple[str | None, ...]:
+        found: list[str | None] = []
+        first = 0
+        for kind, wanted in zip(at.types.inputs, at.wanted, strict=True):
+            assert kind is not None
+            begin = tuple(first if axis == self.axis else 0 for axis in range(kind.rank))
+            found.append(write.cut(gs[0], begin, kind.shape) if wanted else None)
+            first += kind.shape[self.axis]
+        return tuple(found)
+
+    def quantized_gradient(self, tape: Tape, at: Site, g: Gradient) -> tuple[Gradient, ...]:
+        found, first = [], 0
+        for kind, wanted in zip(at.types.inputs, at.wanted, strict=True):
+            assert kind is not None
+            begin = tuple(first if axis == self.axis else 0 for axis in range(kind.rank))
+            part = Slice(begin, kind.shape, (1,) * kind.rank)
+            found.append(tape.moved(at, g, part) if wanted else None)
+            first += kind.shape[self.axis]
+        return tuple(found)
 
     def kernel(
         self,

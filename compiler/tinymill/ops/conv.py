@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from ..ir import (
     FixedPoint,
     Flat,
     FloatScale,
+    Gradient,
     KernelCall,
     Op,
     Param,
@@ -23,13 +24,20 @@ from ..ir import (
     Reading,
     Rescale,
     Rows,
+    Site,
+    Sliding,
     Table,
+    Tape,
     TensorType,
     Types,
     Window,
+    clamp_of,
 )
 from .arithmetic import fixed_point, float_scale, quantize_clamp, rescale
 from .registry import from_onnx, from_tflite
+
+if TYPE_CHECKING:
+    from .writing import Writing
 
 MAX_WINDOW = 1 << 20
 
@@ -42,7 +50,9 @@ class Conv2D(Op):
     Output: [N, OH, OW, O] with OH = (H + top + bottom - (KH - 1) * dilation - 1) / stride + 1.
     Integer form: acc = bias + sum (x - zx) * (w - zw); y = clamp(rescale(acc) + zy).
     ``pad`` is (top, left, bottom, right); ``clamp`` is in output integers, or in reals for
-    float.
+    float. With ``folded`` the bias has the input's zero point folded in, acc = bias + sum x *
+    (w - zw), x outside the map being zx, and one beyond +-``BIAS_LIMIT`` counts as that; then
+    weights and bias may be variables.
     """
 
     stride: tuple[int, int] = (1, 1)
@@ -51,6 +61,7 @@ class Conv2D(Op):
     groups: int = 1
     clamp: tuple[float, float] | None = None
     rescale: Rescale | None = None
+    folded: bool = False
     bias_at = 2
 
     def infer(self, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
@@ -66,6 +77,7 @@ class Conv2D(Op):
         bias = inputs[2] if len(inputs) > 2 else None
         if bias is not None and bias.count != outs:
             raise InvalidModel(f"{bias.count} bias values for {outs} output channels")
+        check_folded(self.folded, self.rescale, weights, bias)
         check_alike(x, weights, bias)
         if min(self.stride) < 1 or min(self.dilation) < 1:
             raise InvalidModel(f"stride {self.stride}, dilation {self.dilation}")
@@ -112,19 +124,26 @@ class Conv2D(Op):
         zero = types.input(0).zero_point
         _, weights_zero = zero_of(types.input(1)).along(4)
         # float64 holds every integer sum of int8 products exactly
-        acc = self._correlate(
-            x.astype(np.float64) - zero, weights.astype(np.float64) - weights_zero, kind.shape
-        ).astype(np.int64)
-        acc = acc if bias is None else acc + bias.astype(np.int64)
+        values, weights = x.astype(np.float64), weights.astype(np.float64) - weights_zero
+        if self.folded:
+            assert bias is not None
+            acc = self._correlate(values, weights, kind.shape, zero).astype(np.int64)
+            acc += limited(bias, types.input(1), self.rescale)
+        else:
+            acc = self._correlate(values - zero, weights, kind.shape).astype(np.int64)
+            acc = acc if bias is None else acc + bias.astype(np.int64)
         low, high = self.clamp or kind.dtype.limits
         y = np.clip(rescale(acc, self.rescale) + kind.zero_point, low, high)
         return (y.astype(kind.dtype.numpy),)
 
-    def _correlate(self, x: np.ndarray, weights: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    def _correlate(
+        self, x: np.ndarray, weights: np.ndarray, shape: tuple[int, ...], outside: float = 0
+    ) -> np.ndarray:
         top, left, bottom, right = self.pad
         batch, height, width, _ = shape
         _, kh, kw, group_in = weights.shape
-        x = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
+        around = ((0, 0), (top, bottom), (left, right), (0, 0))
+        x = np.pad(x, around, constant_values=outside)
         acc = np.zeros(shape)
         for ky in range(kh):
             for kx in range(kw):
@@ -156,6 +175,24 @@ class Conv2D(Op):
             rescale=float_scale(m / np.float64(types.output.scale)),
         )
 
+    def gradient(self, write: Writing, at: Site, gs: Sequence[str]) -> tuple[str | None, ...]:
+        x, weights = at.node.inputs[:2]
+        h = write.inside(gs[0], at.node.outputs[0], self.clamp)
+        sides = (self.stride, self.dilation, self.pad[:2], self.groups)
+        found: list[str | None] = [None] * len(at.wanted)
+        if at.wanted[0]:
+            found[0] = write.spread(h, weights, at.types.input(0).shape[1:3], *sides)
+        if at.wanted[1]:
+            found[1] = write.learnt(x, h, at.types.input(1).shape[1:3], *sides)
+        if len(found) > 2 and at.wanted[2]:
+            found[2] = write.total(h, (0, 1, 2), keepdims=False)
+        return tuple(found)
+
+    def quantized_gradient(self, tape: Tape, at: Site, g: Gradient) -> tuple[Gradient, ...]:
+        form = Sliding(self.stride, self.dilation, self.pad, self.groups)
+        h = tape.gate(at, g, accumulator_scale(at), clamp_of(self.clamp, (-128, 127)))
+        return (tape.convolution(at, h, form), *([None] * (len(at.wanted) - 1)))
+
     def kernel(
         self,
         inputs: Sequence[str],
@@ -178,43 +215,37 @@ class Conv2D(Op):
             "groups": self.groups, "in_h": x.shape[1], "out_h": y.shape[1],
             "runs": kh * kw // side, "run": side * group_in,
         }  # fmt: skip
-        array = constants[1]
-        if array is None:
-            raise UnsupportedOp("convolution whose weights are computed at run time")
-        bias = constants[2] if len(inputs) > 2 and inputs[2] else None
-        if len(inputs) > 2 and inputs[2] and bias is None:
-            raise UnsupportedOp("convolution whose bias is computed at run time")
         padded = any(self.pad)
-        table = Table("weights", array, "OHWI")
         if self.rescale is None:
             low, high = self.clamp or (-np.inf, np.inf)
             params |= {"lo": float(low), "hi": float(high)}
-            bias = np.zeros(outs, np.float32) if bias is None else bias.astype(np.float32)
             operands = (
-                Rows(inputs[0], 0.0 if padded else None), table, Table("bias", bias),
-                Rows(outputs[0]),
+                Rows(inputs[0], 0.0 if padded else None),
+                weights_operand(inputs, constants, "OHWI"),
+                float_bias(inputs, constants, outs), Rows(outputs[0]),
             )  # fmt: skip
             return KernelCall("conv2d", "f32", params, operands, facts)
         zeros = zero_of(weights)
         low, high = self.clamp or y.dtype.limits
+        axes = "OHWI"
         if self._dense(types):
             params = {"rows": x.shape[0], "depth": kh * kw * group_in, "outs": outs}
-            table = Table("weights", array.reshape(outs, -1), "OI")
-            facts = {}
+            axes, facts = "OI", {}
         params |= rescale_params(self.rescale, outs)
         params |= {"out_zero": y.zero_point, "lo": int(low), "hi": int(high)}
         facts["weights_zero"] = int(any(zeros.zero_point))
-        folded = fold_offset(array, zeros, x.zero_point, bias)
         if facts["weights_zero"]:
             params["weights_zero"] = Table(
                 "weights_zero", np.broadcast_to(np.array(zeros.zero_point, np.int8), outs)
             )
-        if "rows" in params:
-            flat = (Flat(inputs[0]), table, Table("bias", folded), Flat(outputs[0]))
+        numbers = weights_operand(inputs, constants, axes)
+        bias, limits = int8_bias(inputs, constants, types, self.rescale, folded=self.folded)
+        params |= limits
+        if axes == "OI":
+            flat = (Flat(inputs[0]), numbers, bias, Flat(outputs[0]))
             return KernelCall("dense", "s8", params, flat, facts)
         operands = (
-            Rows(inputs[0], x.zero_point if padded else None), table, Table("bias", folded),
-            Rows(outputs[0]),
+            Rows(inputs[0], x.zero_point if padded else None), numbers, bias, Rows(outputs[0])
         )  # fmt: skip
         return KernelCall("conv2d", "s8", params, operands, facts)
 
@@ -314,6 +345,22 @@ def is_int8_conv(x: TensorType, weights: TensorType, y: TensorType, axis: int) -
     )
 
 
+def accumulator_scale(at: Site) -> np.ndarray:
+    """What an output integer changes by with the accumulator: s_x * s_w / s_y for each channel.
+
+    Raises ``UnsupportedOp`` for a convolution that is not int8, or whose weights have a zero point
+    where the gradient by its input is wanted.
+    """
+    x, weights, y = at.types.input(0), at.types.input(1), at.types.output
+    if not is_int8_conv(x, weights, y, 0):
+        raise UnsupportedOp(f"the gradient of a convolution of {x}", at=at.node.name)
+    assert weights.quant is not None
+    if at.wanted[0] and any(weights.quant.zero_point):
+        raise UnsupportedOp("the gradient through weights with a zero point", at=at.node.name)
+    scales = np.array(weights.quant.scale, np.float64)
+    return np.asarray(x.scale * np.broadcast_to(scales, weights.shape[0]) / y.scale)
+
+
 def fold_offset(
     weights: np.ndarray, quant: Quant, zero: int, bias: np.ndarray | None
 ) -> np.ndarray:
@@ -322,6 +369,123 @@ def fold_offset(
     sums = (weights.astype(np.int64) - zeros).reshape(weights.shape[0], -1).sum(axis=1)
     base = 0 if bias is None else bias.astype(np.int64).ravel()
     return (base - zero * sums).astype(np.int32)
+
+
+BIAS_LIMIT = 1 << 30
+"""The most that a folded bias counts for, so that no sum leaves 32 bits."""
+MOST_FOLDED_TAPS = BIAS_LIMIT // (128 * 256) - 1
+SPREAD = 512
+"""Outputs that an accumulator moves past: more than the integers of the output."""
+
+
+def bias_limits(weights: TensorType, how: Rescale) -> np.ndarray:
+    """[O] int64: a folded bias counts for that much at most.
+
+    Beyond it every sum is clamped at the same end of the output: it is what a window can sum to,
+    with any weights, and ``SPREAD`` steps of the output. Channels of so small a factor that this
+    is beyond ``BIAS_LIMIT`` have that.
+    """
+    outs = weights.shape[0]
+    if isinstance(how, FixedPoint):
+        shift = np.broadcast_to(np.array(how.shift, np.int64), outs)
+        fraction = np.broadcast_to(np.array(how.multiplier, np.float64), outs)
+        factor = np.ldexp(fraction, shift - 31)
+    else:
+        factor = np.broadcast_to(np.array(how.m, np.float64), outs)
+    with np.errstate(divide="ignore", over="ignore"):
+        steps = np.minimum(np.ceil(SPREAD / factor), BIAS_LIMIT)
+    return np.minimum(most_sum(weights) + steps.astype(np.int64), BIAS_LIMIT)
+
+
+def most_sum(weights: TensorType) -> int:
+    """The most, and the least negated, that sum x * (w - zw) can be with any weights."""
+    zeros = zero_of(weights).zero_point
+    return prod(weights.shape[1:]) * 128 * max(128 + max(zeros), 127 - min(zeros))
+
+
+def limited(bias: np.ndarray, weights: TensorType, how: Rescale) -> np.ndarray:
+    """A folded bias as int64 within ``bias_limits``."""
+    limits = bias_limits(weights, how)
+    return np.clip(bias.astype(np.int64).ravel(), -limits, limits)
+
+
+def check_folded(
+    folded: bool, how: Rescale | None, weights: TensorType, bias: TensorType | None
+) -> None:
+    """Raises ``InvalidModel`` where there is no int32 bias to fold a zero point into, or sums may
+    leave 32 bits."""
+    if not folded:
+        return
+    if how is None or bias is None or bias.dtype is not DType.INT32:
+        raise InvalidModel("a folded bias is int32, of an integer layer")
+    if prod(weights.shape[1:]) > MOST_FOLDED_TAPS:
+        raise InvalidModel(
+            f"sums of {prod(weights.shape[1:]):,} products and a bias that varies",
+            hint=f"{MOST_FOLDED_TAPS:,} fit 32 bits for certain",
+        )
+    if isinstance(how, FixedPoint):
+        left = max(0, *how.shift) if how.shift else 0
+        if (2 * most_sum(weights) + SPREAD) << left > 1 << 31:
+            raise InvalidModel(
+                "a bias that varies, and sums that a left shift takes beyond 32 bits"
+            )
+
+
+def weights_operand(
+    inputs: Sequence[str], constants: Sequence[np.ndarray | None], axes: str
+) -> Table | Flat:
+    """The weights (input 1) as kernels take them; those of a map flattened where ``axes`` is
+    "OI"."""
+    array = constants[1]
+    if array is None:
+        return Flat(inputs[1], "weights")
+    return Table("weights", array.reshape(len(array), -1) if axes == "OI" else array, axes)
+
+
+def float_bias(
+    inputs: Sequence[str], constants: Sequence[np.ndarray | None], outs: int
+) -> Table | Flat:
+    """The bias (input 2, may be absent) of a float layer."""
+    if len(inputs) < 3 or not inputs[2]:
+        return Table("bias", np.zeros(outs, np.float32))
+    array = constants[2]
+    if array is None:
+        return Flat(inputs[2], "bias")
+    return Table("bias", array.astype(np.float32))
+
+
+def int8_bias(
+    inputs: Sequence[str],
+    constants: Sequence[np.ndarray | None],
+    types: Types,
+    how: Rescale,
+    *,
+    folded: bool,
+) -> tuple[Table | Flat, dict[str, Param]]:
+    """The bias (input 2, may be absent) of an integer layer, the input's zero point folded in, and
+    the params that go with it: its limits where weights or bias are no constants.
+
+    Raises ``UnsupportedOp`` where they are computed at run time and the zero point is not folded in
+    beforehand.
+    """
+    weights = constants[1]
+    absent = len(inputs) < 3 or not inputs[2]
+    bias = None if absent else constants[2]
+    if not folded:
+        if weights is None or (bias is None and not absent):
+            raise UnsupportedOp(
+                "weights or bias computed at run time",
+                hint="a layer with variable weights or bias has its input's zero point folded in",
+            )
+        zeros = zero_of(types.input(1))
+        return Table("bias", fold_offset(weights, zeros, types.input(0).zero_point, bias)), {}
+    params: dict[str, Param] = {}
+    if weights is None or bias is None:
+        limits = bias_limits(types.input(1), how)
+        params["bias_limit"] = Table("bias_limit", limits.astype(np.int32))
+    if bias is None:
+        return Flat(inputs[2], "bias"), params
+    return Table("bias", limited(bias, types.input(1), how).astype(np.int32)), params
 
 
 def rescale_params(how: Rescale, outs: int) -> Mapping[str, Param]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from ..ir import (
     Rescale,
     Rows,
     RowTable,
+    Site,
     Table,
     TensorType,
     Types,
@@ -30,6 +31,9 @@ from .conv import is_int8_conv, rescale_params, zero_of
 from .registry import from_onnx, from_tflite
 from .reshape import Reshape
 from .transpose import Transpose
+
+if TYPE_CHECKING:
+    from .writing import Writing
 
 
 @dataclass(frozen=True)
@@ -147,6 +151,22 @@ class ConvTranspose(Op):
             clamp=quantize_clamp(self.clamp, types.output),
             rescale=float_scale(m / np.float64(types.output.scale)),
         )
+
+    def gradient(self, write: Writing, at: Site, gs: Sequence[str]) -> tuple[str | None, ...]:
+        x, weights = at.node.inputs[:2]
+        h = write.inside(gs[0], at.node.outputs[0], self.clamp)
+        sides = (self.stride, self.dilation, self.pad, self.groups)
+        found: list[str | None] = [None] * len(at.wanted)
+        if at.wanted[0]:
+            size = at.types.input(0).shape[1:3]
+            found[0] = write.correlated(h, write.swapped(weights, self.groups), size, *sides)
+        if at.wanted[1]:
+            # its weights are those of the convolution from its output to its input
+            taps = at.types.input(1).shape[1:3]
+            found[1] = write.swapped(write.learnt(h, x, taps, *sides), self.groups)
+        if len(found) > 2 and at.wanted[2]:
+            found[2] = write.total(h, (0, 1, 2), keepdims=False)
+        return tuple(found)
 
     def kernel(
         self,

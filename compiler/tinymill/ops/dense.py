@@ -5,37 +5,57 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import InvalidModel, UnsupportedOp
+from ..errors import InvalidModel
 from ..ir import (
     DType,
     Example,
     Flat,
+    Gradient,
     KernelCall,
     Op,
     Param,
     Quant,
     Reading,
     Rescale,
+    Site,
+    Sliding,
     Table,
+    Tape,
     TensorType,
     Types,
     Window,
+    clamp_of,
 )
 from .arithmetic import fixed_point, float_scale, quantize_clamp, rescale
-from .conv import check_alike, fold_offset, is_int8_conv, rescale_params, zero_of
+from .conv import (
+    accumulator_scale,
+    check_alike,
+    check_folded,
+    float_bias,
+    int8_bias,
+    is_int8_conv,
+    limited,
+    rescale_params,
+    weights_operand,
+    zero_of,
+)
 from .registry import from_tflite
 from .rows import same_places, same_rows
+
+if TYPE_CHECKING:
+    from .writing import Writing
 
 
 @dataclass(frozen=True)
 class FullyConnected(Op):
     """y[..., o] = clamp(bias[o] + sum over i of x[..., i] * weights[o, i]).
 
-    Inputs: x [..., I], weights [O, I] (constant), bias [O] or none. Integer form as Conv2D.
+    Inputs: x [..., I], weights [O, I], bias [O] or none. Integer form, and what ``folded`` says, as
+    Conv2D.
     ``flatten`` takes all axes of x but those that leave rows of I together (TFLite without
     keep_num_dims): the output is [rows, O].
     """
@@ -43,6 +63,7 @@ class FullyConnected(Op):
     flatten: bool = False
     clamp: tuple[float, float] | None = None
     rescale: Rescale | None = None
+    folded: bool = False
     bias_at = 2
 
     def infer(self, inputs: Sequence[TensorType | None]) -> tuple[TensorType, ...]:
@@ -54,6 +75,7 @@ class FullyConnected(Op):
         bias = inputs[2] if len(inputs) > 2 else None
         if bias is not None and bias.count != outs:
             raise InvalidModel(f"{bias.count} bias values for {outs} outputs")
+        check_folded(self.folded, self.rescale, weights, bias)
         check_alike(x, weights, bias)
         if self.flatten:
             return (TensorType((x.count // depth, outs), x.dtype),)
@@ -87,8 +109,11 @@ class FullyConnected(Op):
             return (y.reshape(kind.shape),)
         _, zeros = zero_of(types.input(1)).along(2)
         # float64 holds every integer sum of int8 products exactly
-        acc = (rows - types.input(0).zero_point) @ (weights.astype(np.float64) - zeros).T
-        acc = acc.astype(np.int64) + (0 if bias is None else bias.astype(np.int64))
+        acc = rows - (0 if self.folded else types.input(0).zero_point)
+        acc = (acc @ (weights.astype(np.float64) - zeros).T).astype(np.int64)
+        if bias is not None:
+            folded = limited(bias, types.input(1), self.rescale) if self.folded else bias
+            acc += folded.astype(np.int64)
         low, high = self.clamp or kind.dtype.limits
         y = np.clip(rescale(acc, self.rescale) + kind.zero_point, low, high)
         return (y.astype(kind.dtype.numpy).reshape(kind.shape),)
@@ -102,6 +127,25 @@ class FullyConnected(Op):
         m = np.float64(x.scale) * np.array(weights.quant.scale, np.float64) / np.float64(y.scale)
         return replace(self, clamp=quantize_clamp(self.clamp, y), rescale=float_scale(m))
 
+    def gradient(self, write: Writing, at: Site, gs: Sequence[str]) -> tuple[str | None, ...]:
+        x, weights = at.node.inputs[:2]
+        outs, depth = at.types.input(1).shape
+        rows = at.types.input(0).count // depth
+        h = write.inside(gs[0], at.node.outputs[0], self.clamp)
+        h = write.reshaped(h, rows, outs)
+        found: list[str | None] = [None] * len(at.wanted)
+        if at.wanted[0]:
+            found[0] = write.reshaped(write.product(h, weights), *at.types.input(0).shape)
+        if at.wanted[1]:
+            found[1] = write.product(write.turned(h, 1, 0), write.reshaped(x, rows, depth))
+        if len(found) > 2 and at.wanted[2]:
+            found[2] = write.total(h, (0,), keepdims=False)
+        return tuple(found)
+
+    def quantized_gradient(self, tape: Tape, at: Site, g: Gradient) -> tuple[Gradient, ...]:
+        h = tape.gate(at, g, accumulator_scale(at), clamp_of(self.clamp, (-128, 127)))
+        return (tape.convolution(at, h, Sliding()), *([None] * (len(at.wanted) - 1)))
+
     def kernel(
         self,
         inputs: Sequence[str],
@@ -111,17 +155,17 @@ class FullyConnected(Op):
     ) -> KernelCall:
         x, weights, y = types.input(0), types.input(1), types.output
         outs, depth = weights.shape
-        array = constants[1]
-        bias = constants[2] if len(inputs) > 2 and inputs[2] else None
-        if array is None or (len(inputs) > 2 and inputs[2] and bias is None):
-            raise UnsupportedOp("weights or bias computed at run time")
         params: dict[str, Param] = {"rows": x.count // depth, "depth": depth, "outs": outs}
-        table = Table("weights", array, "OI")
+        numbers = weights_operand(inputs, constants, "OI")
         if self.rescale is None:
             low, high = self.clamp or (-np.inf, np.inf)
             params |= {"lo": float(low), "hi": float(high)}
-            bias = np.zeros(outs, np.float32) if bias is None else bias.astype(np.float32)
-            operands = (Flat(inputs[0]), table, Table("bias", bias), Flat(outputs[0]))
+            operands = (
+                Flat(inputs[0]),
+                numbers,
+                float_bias(inputs, constants, outs),
+                Flat(outputs[0]),
+            )
             return KernelCall("dense", "f32", params, operands)
         zeros = zero_of(weights)
         low, high = self.clamp or y.dtype.limits
@@ -132,8 +176,9 @@ class FullyConnected(Op):
             params["weights_zero"] = Table(
                 "weights_zero", np.broadcast_to(np.array(zeros.zero_point, np.int8), outs)
             )
-        folded = Table("bias", fold_offset(array, zeros, x.zero_point, bias))
-        operands = (Flat(inputs[0]), table, folded, Flat(outputs[0]))
+        bias, limits = int8_bias(inputs, constants, types, self.rescale, folded=self.folded)
+        params |= limits
+        operands = (Flat(inputs[0]), numbers, bias, Flat(outputs[0]))
         return KernelCall("dense", "s8", params, operands, facts)
 
     @classmethod

@@ -4,17 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import InvalidModel
-from ..ir import DType, Example, Flat, KernelCall, Op, Reading, TensorType, Types
+from ..ir import (
+    DType,
+    Example,
+    Flat,
+    KernelCall,
+    Op,
+    Reading,
+    Site,
+    TensorType,
+    Types,
+)
 from .compare import strides
 from .moving import walk
 from .registry import from_onnx, from_tflite
 from .reshape import Reshape
 from .rows import broadcast_rows
+
+if TYPE_CHECKING:
+    from .writing import Writing
 
 RANK = 8
 
@@ -54,6 +67,9 @@ class Expand(Op):
         if len(self.shape) != len(order):
             return None
         return Expand(tuple(self.shape[list(order).index(axis)] for axis in range(len(order))))
+
+    def gradient(self, write: Writing, at: Site, gs: Sequence[str]) -> tuple[str | None, ...]:
+        return (write.summed_to(gs[0], at.types.input(0).shape),)
 
     def kernel(
         self,

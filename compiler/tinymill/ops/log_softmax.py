@@ -5,17 +5,32 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import UnsupportedOp
-from ..ir import DType, Example, Flat, KernelCall, Op, Param, Reading, TensorType, Types, Window
+from ..ir import (
+    DType,
+    Example,
+    Flat,
+    KernelCall,
+    Op,
+    Param,
+    Reading,
+    Site,
+    TensorType,
+    Types,
+    Window,
+)
 from .registry import from_onnx, from_tflite
 from .reshape import Reshape
 from .rows import same_places, same_rows
 from .softmax import Softmax
 from .transpose import Transpose
+
+if TYPE_CHECKING:
+    from .writing import Writing
 
 
 @dataclass(frozen=True)
@@ -45,6 +60,11 @@ class LogSoftmax(Op):
         shifted = x.astype(np.float64) - x.max(axis=-1, keepdims=True)
         total = np.exp(shifted).sum(axis=-1, keepdims=True)
         return ((shifted - np.log(total)).astype(np.float32),)
+
+    def gradient(self, write: Writing, at: Site, gs: Sequence[str]) -> tuple[str | None, ...]:
+        total = write.total(gs[0], (at.types.output.rank - 1,))
+        share = write.times(write.function("exp", at.node.outputs[0]), total)
+        return (write.minus(gs[0], share),)
 
     def kernel(
         self,

@@ -18,10 +18,13 @@ from ..ir import (
     DType,
     Example,
     Flat,
+    Gradient,
     KernelCall,
     Op,
     Param,
     Quant,
+    Site,
+    Tape,
     TensorType,
     Types,
     Window,
@@ -58,6 +61,12 @@ class Table(Op):
         x = inputs[0]
         assert x is not None
         return (np.array(self.table, np.int8)[x.astype(np.int64) + 128],)
+
+    def quantized_gradient(self, tape: Tape, at: Site, g: Gradient) -> tuple[Gradient, ...]:
+        # steps of a table are uneven: slopes over four of them
+        table = np.pad(np.array(self.table, np.float64), 2, mode="edge")
+        reach = np.minimum(QUANTS + 2, 127) - np.maximum(QUANTS - 2, -128)
+        return (tape.slope(at, g, (table[4:] - table[:-4]) / reach),)
 
     def kernel(
         self,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from ..ir import (
     Param,
     Quant,
     Reading,
+    Site,
     TensorType,
     Types,
 )
@@ -35,6 +36,9 @@ from .registry import from_onnx
 from .reshape import Reshape
 from .rows import broadcast_rows
 from .transpose import Transpose
+
+if TYPE_CHECKING:
+    from .writing import Writing
 
 RANK = 6
 
@@ -89,6 +93,19 @@ class MatMul(Op):
         ):
             return None
         return MatMul(float_scale([np.float64(a.scale) * b.scale / np.float64(y.scale)]))
+
+    def gradient(self, write: Writing, at: Site, gs: Sequence[str]) -> tuple[str | None, ...]:
+        def flipped(value: str) -> str:
+            axes = range(len(write.shape(value)))
+            return write.turned(value, *axes[:-2], axes[-1], axes[-2])
+
+        a, b = at.node.inputs
+        first = write.product(gs[0], flipped(b)) if at.wanted[0] else None
+        second = write.product(flipped(a), gs[0]) if at.wanted[1] else None
+        return (
+            first and write.summed_to(first, at.types.input(0).shape),
+            second and write.summed_to(second, at.types.input(1).shape),
+        )
 
     def kernel(
         self,

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import InvalidModel
+from ..errors import InvalidModel, UnsupportedOp
 from ..ir import (
     DType,
     Example,
     Flat,
+    Gradient,
     KernelCall,
     Op,
     Param,
     Quant,
     Reading,
+    Site,
+    Tape,
     TensorType,
     Types,
     Window,
@@ -25,7 +28,10 @@ from ..ir import (
 from .moving import RANK
 from .registry import from_onnx, from_tflite
 from .rows import same_places, same_rows
-from .slice import slice_of
+from .slice import Slice, slice_of
+
+if TYPE_CHECKING:
+    from .writing import Writing
 
 MODES = {"constant": 0, "reflect": 1, "edge": 2}
 
@@ -93,6 +99,17 @@ class Pad(Op):
         stands = np.rint(np.float32(self.value) / np.float32(x.scale)) + x.zero_point
         low, high = x.dtype.limits
         return Pad(self.before, self.after, float(np.clip(stands, low, high)), self.mode)
+
+    def gradient(self, write: Writing, at: Site, gs: Sequence[str]) -> tuple[str | None, ...]:
+        if self.mode != "constant":
+            raise write.refuse(f"padding by {self.mode}")
+        return (write.cut(gs[0], self.before, at.types.input(0).shape),)
+
+    def quantized_gradient(self, tape: Tape, at: Site, g: Gradient) -> tuple[Gradient, ...]:
+        if self.mode != "constant":
+            raise UnsupportedOp(f"the gradient of padding by {self.mode}", at=at.node.name)
+        x = at.types.input(0)
+        return (tape.moved(at, g, Slice(self.before, x.shape, (1,) * x.rank)),)
 
     def kernel(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from ..ir import (
     Example,
     FixedPoint,
     FloatScale,
+    Gradient,
     KernelCall,
     Op,
     Param,
@@ -22,15 +23,22 @@ from ..ir import (
     Reading,
     Rescale,
     Rows,
+    Site,
+    Sliding,
     Table,
+    Tape,
     TensorType,
     Types,
     Window,
+    clamp_of,
 )
 from .arithmetic import fixed_point, float_scale, quantize_clamp, scale_fixed, scale_float
 from .conv import out_size, rescale_params
 from .exact import Line, Steps, line, places
 from .registry import from_onnx, from_tflite
+
+if TYPE_CHECKING:
+    from .writing import Writing
 
 
 @dataclass(frozen=True)
@@ -115,6 +123,14 @@ class MaxPool(Pool):
         least = -np.inf if types.output.dtype is DType.FLOAT32 else types.output.dtype.limits[0]
         y = np.max(np.stack(list(self._taps(x, types, least))), axis=0)
         return (np.clip(y, *self._clamp(types.output)).astype(x.dtype),)
+
+    def gradient(self, write: Writing, at: Site, gs: Sequence[str]) -> tuple[str | None, ...]:
+        g = write.inside(gs[0], at.node.outputs[0], self.clamp)
+        x, y = at.node.inputs[0], at.node.outputs[0]
+        return (write.routed(x, y, g, self.window, self.stride, self.pad),)
+
+    def quantized_gradient(self, tape: Tape, at: Site, g: Gradient) -> tuple[Gradient, ...]:
+        return (tape.route(at, g, self.window, Sliding(self.stride, (1, 1), self.pad)),)
 
     def kernel(
         self,
@@ -205,6 +221,25 @@ class AveragePool(Pool):
         most = self.window[0] * self.window[1]
         m = [np.float64(x.scale) / (n * np.float64(y.scale)) for n in range(1, most + 1)]
         return replace(self, clamp=quantize_clamp(self.clamp, y), rescale=float_scale(m))
+
+    def gradient(self, write: Writing, at: Site, gs: Sequence[str]) -> tuple[str | None, ...]:
+        g = write.inside(gs[0], at.node.outputs[0], self.clamp)
+        x = at.types.input(0)
+        channels = x.shape[3]
+        g = write.times(g, write.constant(1 / self._counts(at.types)))
+        ones = write.constant(np.ones((channels, *self.window, 1)))
+        sides = (self.stride, (1, 1), self.pad[:2], channels)
+        return (write.spread(g, ones, x.shape[1:3], *sides),)
+
+    def quantized_gradient(self, tape: Tape, at: Site, g: Gradient) -> tuple[Gradient, ...]:
+        x, y = at.types.input(0), at.types.output
+        counts = np.arange(1, self.window[0] * self.window[1] + 1)
+        if self.clamp is not None or x.quant != y.quant:
+            # the mean of integers reaches their limits only where they do
+            g = tape.gate(at, g, np.ones(1), clamp_of(self.clamp, (-128, 127)))
+        factors = x.scale / (y.scale * counts)
+        form = Sliding(self.stride, (1, 1), self.pad)
+        return (tape.spread(at, g, self.window, form, factors, self.count_padding),)
 
     def kernel(
         self,

@@ -4,15 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import InvalidModel, UnsupportedOp
-from ..ir import DType, Example, Flat, KernelCall, Op, Reading, TensorType, Types
+from ..ir import (
+    DType,
+    Example,
+    Flat,
+    KernelCall,
+    Op,
+    Reading,
+    Site,
+    TensorType,
+    Types,
+)
 from .compare import broadcast, geometry
 from .registry import from_onnx, from_tflite
 from .rows import elementwise
+
+if TYPE_CHECKING:
+    from .writing import Writing
 
 
 @dataclass(frozen=True)
@@ -40,6 +53,15 @@ class PRelu(Op):
         x, slope = inputs[0], inputs[1]
         assert x is not None and slope is not None
         return (np.where(x < 0, x * slope, x).astype(x.dtype),)
+
+    def gradient(self, write: Writing, at: Site, gs: Sequence[str]) -> tuple[str | None, ...]:
+        x, slope = at.node.inputs
+        below = write.less(x, 0.0)
+        found = write.choose(below, write.times(gs[0], slope), gs[0]) if at.wanted[0] else None
+        if not at.wanted[1]:
+            return (found, None)
+        part = write.choose(below, write.times(gs[0], x), 0.0)
+        return (found, write.summed_to(part, at.types.input(1).shape))
 
     def kernel(
         self,

@@ -15,11 +15,14 @@ from ..ir import (
     Example,
     FixedPoint,
     Flat,
+    Gradient,
     KernelCall,
     Op,
     Param,
     Quant,
+    Site,
     Table,
+    Tape,
     TensorType,
     Types,
     Window,
@@ -171,6 +174,10 @@ class Requantize(Op):
         centred = x.astype(np.int64) - types.input(0).zero_point
         y = scale_fixed(centred, self.rescale.multiplier[0], self.rescale.shift[0])
         return (saturate(y + types.output.zero_point, types.output),)
+
+    def quantized_gradient(self, tape: Tape, at: Site, g: Gradient) -> tuple[Gradient, ...]:
+        factor = at.types.input(0).scale / at.types.output.scale
+        return (tape.gate(at, g, np.array([factor]), (-128, 127)),)
 
     def kernel(
         self,

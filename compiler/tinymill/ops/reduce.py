@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,12 +17,16 @@ from ..ir import (
     FixedPoint,
     Flat,
     FloatScale,
+    Gradient,
     KernelCall,
     Op,
     Param,
     Quant,
     Reading,
     Rescale,
+    Site,
+    Sliding,
+    Tape,
     TensorType,
     Types,
 )
@@ -31,6 +35,9 @@ from .exact import Line, Steps, bend_of, line, places
 from .registry import from_onnx, from_tflite
 from .reshape import Reshape
 from .rows import same_rows
+
+if TYPE_CHECKING:
+    from .writing import Writing
 
 FUNCTIONS = {"sum": 0, "mean": 1, "max": 2, "min": 3, "prod": 4}
 RANK = 8
@@ -107,6 +114,29 @@ class Reduce(Op):
             return None
         axes = tuple(sorted(order[axis] for axis in self.axes))
         return Reduce(self.function, axes, True, self.rescale)
+
+    def gradient(self, write: Writing, at: Site, gs: Sequence[str]) -> tuple[str | None, ...]:
+        if self.function not in ("sum", "mean"):
+            raise write.refuse(self.name)
+        x = at.types.input(0)
+        kept = tuple(1 if axis in self.axes else n for axis, n in enumerate(x.shape))
+        share = 1.0 if self.function == "sum" else 1 / self._count(at.types)
+        g = write.reshaped(gs[0], *kept)
+        return (write.times(g, write.constant(np.full(x.shape, share))),)
+
+    def quantized_gradient(self, tape: Tape, at: Site, g: Gradient) -> tuple[Gradient, ...]:
+        x, y = at.types.input(0), at.types.output
+        if self.function not in ("mean", "sum") or x.rank != 4 or set(self.axes) != {1, 2}:
+            raise UnsupportedOp(f"the gradient of {self.name} of {x}", at=at.node.name)
+        if self.function == "sum" or x.quant != y.quant:
+            g = tape.gate(at, g, np.ones(1), (-128, 127))
+        count = self._count(at.types) if self.function == "mean" else 1
+        # one window: the whole map
+        factors = np.full(x.shape[1] * x.shape[2], x.scale / (y.scale * count))
+        if not self.keepdims:
+            g = tape.moved(at, g, Reshape((x.shape[0], 1, 1, x.shape[3])))
+        window = (x.shape[1], x.shape[2])
+        return (tape.spread(at, g, window, Sliding(), factors, False),)
 
     def kernel(
         self,

@@ -5,13 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import InvalidModel
-from ..ir import DType, Example, KernelCall, Op, TensorType, Types
+from ..ir import (
+    DType,
+    Example,
+    Gradient,
+    KernelCall,
+    Op,
+    Site,
+    Tape,
+    TensorType,
+    Types,
+)
 from .registry import from_onnx, from_tflite
+
+if TYPE_CHECKING:
+    from .writing import Writing
 
 
 @dataclass(frozen=True)
@@ -37,6 +50,12 @@ class Reshape(Op):
         x = inputs[0]
         assert x is not None
         return (x.reshape(self.shape),)
+
+    def gradient(self, write: Writing, at: Site, gs: Sequence[str]) -> tuple[str | None, ...]:
+        return (write.reshaped(gs[0], *at.types.input(0).shape),)
+
+    def quantized_gradient(self, tape: Tape, at: Site, g: Gradient) -> tuple[Gradient, ...]:
+        return (tape.moved(at, g, Reshape(at.types.input(0).shape)),)
 
     def kernel(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil, floor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,11 +19,15 @@ from ..ir import (
     Reading,
     Rows,
     RowTable,
+    Site,
     Table,
     TensorType,
     Types,
 )
 from .registry import from_onnx, from_tflite
+
+if TYPE_CHECKING:
+    from .writing import Writing
 
 FIXED_BITS = 10
 """Bits of the weights in TFLite's integer bilinear interpolation."""
@@ -58,6 +62,16 @@ class ResizeNearest(Op):
         x = inputs[0]
         assert x is not None
         return (np.ascontiguousarray(x[:, list(self.rows)][:, :, list(self.columns)]),)
+
+    def gradient(self, write: Writing, at: Site, gs: Sequence[str]) -> tuple[str | None, ...]:
+        x, (batch, height, width, channels) = at.types.input(0), at.types.output.shape
+        rows = np.arange(x.shape[1])[:, None] == np.array(self.rows)
+        columns = np.arange(x.shape[2])[:, None] == np.array(self.columns)
+        g = write.reshaped(gs[0], batch, height, width * channels)
+        g = write.product(write.constant(rows[None]), g)
+        g = write.reshaped(g, batch * x.shape[1], width, channels)
+        g = write.product(write.constant(columns[None]), g)
+        return (write.reshaped(g, *x.shape),)
 
     def kernel(
         self,

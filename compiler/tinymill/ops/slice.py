@@ -4,16 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import InvalidModel
-from ..ir import DType, Example, Flat, KernelCall, Op, Reading, TensorType, Types, Window
+from ..errors import InvalidModel, UnsupportedOp
+from ..ir import (
+    DType,
+    Example,
+    Flat,
+    Gradient,
+    KernelCall,
+    Op,
+    Reading,
+    Site,
+    Tape,
+    TensorType,
+    Types,
+    Window,
+)
 from .moving import walk
 from .registry import from_onnx, from_tflite
 from .reshape import Reshape
 from .rows import same_rows
+
+if TYPE_CHECKING:
+    from .writing import Writing
 
 
 @dataclass(frozen=True)
@@ -71,6 +87,26 @@ class Slice(Op):
             tuple(self.size[i] for i in places),
             tuple(self.step[i] for i in places),
         )
+
+    def gradient(self, write: Writing, at: Site, gs: Sequence[str]) -> tuple[str | None, ...]:
+        x = at.types.input(0)
+        if any(step != 1 for step in self.step):
+            raise write.refuse(f"a slice by steps {self.step}")
+        after = tuple(
+            n - first - size for n, first, size in zip(x.shape, self.begin, self.size, strict=True)
+        )
+        return (write.padded(gs[0], self.begin, after),)
+
+    def quantized_gradient(self, tape: Tape, at: Site, g: Gradient) -> tuple[Gradient, ...]:
+        x = at.types.input(0)
+        if any(step != 1 for step in self.step):
+            raise UnsupportedOp(f"the gradient of a slice by steps {self.step}", at=at.node.name)
+        after = tuple(
+            n - first - size for n, first, size in zip(x.shape, self.begin, self.size, strict=True)
+        )
+        from .pad import Pad  # noqa: PLC0415  its own gradient is a slice
+
+        return (tape.moved(at, g, Pad(self.begin, after)),)
 
     def kernel(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from ..ir import (
     Param,
     Quant,
     Reading,
+    Site,
     Table,
     TensorType,
     Types,
@@ -27,6 +28,9 @@ from .arithmetic import divide_by_pot, doubling_high_mul, fixed_multiplier, satu
 from .registry import from_tflite
 from .rows import same_places, same_rows
 from .table_softmax import table_softmax
+
+if TYPE_CHECKING:
+    from .writing import Writing
 
 # gemmlowp's fixed-point softmax as TFLite uses it: differences of logits carry 5 integer bits,
 # the sum of exponentials 12.
@@ -92,6 +96,13 @@ class Softmax(Op):
         scaled = doubling_high_mul(wrap32(difference << max(shift, 0)), multiplier)
         powers = exp_on_negative(scaled, DIFFERENCE_BITS)
         return np.where(difference >= radius, powers, 0)
+
+    def gradient(self, write: Writing, at: Site, gs: Sequence[str]) -> tuple[str | None, ...]:
+        y = at.node.outputs[0]
+        weighted = write.times(gs[0], y)
+        total = write.total(weighted, (at.types.output.rank - 1,))
+        found = write.minus(weighted, write.times(y, total))
+        return (found if self.beta == 1.0 else write.times(found, self.beta),)
 
     def kernel(
         self,

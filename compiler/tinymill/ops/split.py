@@ -4,15 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import InvalidModel, UnsupportedOp
-from ..ir import DType, Example, Flat, KernelCall, Op, Operand, Reading, TensorType, Types
+from ..ir import (
+    DType,
+    Example,
+    Flat,
+    KernelCall,
+    Op,
+    Operand,
+    Reading,
+    Site,
+    TensorType,
+    Types,
+)
 from .concat import MOST, parts
 from .registry import from_onnx, from_tflite
 from .rows import same_rows
+
+if TYPE_CHECKING:
+    from .writing import Writing
 
 
 @dataclass(frozen=True)
@@ -59,6 +73,14 @@ class Split(Op):
 
     def permuted(self, order: Sequence[int], types: Types) -> Op | None:
         return None if self.squeeze else Split(order[self.axis], self.sizes)
+
+    def gradient(self, write: Writing, at: Site, gs: Sequence[str]) -> tuple[str | None, ...]:
+        x = at.types.input(0)
+        parts = []
+        for g, size in zip(gs, self.sizes, strict=True):
+            shape = (*x.shape[: self.axis], size, *x.shape[self.axis + 1 :])
+            parts.append(write.zeros(shape) if g is None else write.reshaped(g, *shape))
+        return (write.joined(parts, self.axis),)
 
     def kernel(
         self,

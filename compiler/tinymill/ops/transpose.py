@@ -4,15 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import InvalidModel
-from ..ir import DType, Example, Flat, KernelCall, Op, Reading, TensorType, Types
+from ..ir import (
+    DType,
+    Example,
+    Flat,
+    Gradient,
+    KernelCall,
+    Op,
+    Reading,
+    Site,
+    Tape,
+    TensorType,
+    Types,
+)
 from .moving import walk
 from .registry import from_onnx, from_tflite
 from .rows import same_rows
+
+if TYPE_CHECKING:
+    from .writing import Writing
 
 
 @dataclass(frozen=True)
@@ -38,6 +53,12 @@ class Transpose(Op):
         x = inputs[0]
         assert x is not None
         return (np.ascontiguousarray(x.transpose(self.order)),)
+
+    def gradient(self, write: Writing, at: Site, gs: Sequence[str]) -> tuple[str | None, ...]:
+        return (write.turned(gs[0], *(int(n) for n in np.argsort(self.order))),)
+
+    def quantized_gradient(self, tape: Tape, at: Site, g: Gradient) -> tuple[Gradient, ...]:
+        return (tape.moved(at, g, Transpose(tuple(int(n) for n in np.argsort(self.order)))),)
 
     def kernel(
         self,

@@ -5,15 +5,30 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import UnsupportedOp
-from ..ir import POINT, DType, Example, Flat, KernelCall, Op, Param, TensorType, Types, Window
+from ..ir import (
+    POINT,
+    DType,
+    Example,
+    Flat,
+    KernelCall,
+    Op,
+    Param,
+    Site,
+    TensorType,
+    Types,
+    Window,
+)
 from .binary import Binary
 from .registry import from_onnx, from_tflite
 from .reshape import Reshape
+
+if TYPE_CHECKING:
+    from .writing import Writing
 
 Function = Callable[[np.ndarray, float, float], np.ndarray]
 
@@ -127,6 +142,57 @@ class Unary(Op):
         with np.errstate(all="ignore"):
             y = np.asarray(FUNCTIONS[self.function](wide, self.alpha, self.beta))
             return (y.astype(x.dtype),)
+
+    def gradient(self, write: Writing, at: Site, gs: Sequence[str]) -> tuple[str | None, ...]:
+        (x,), y, g = at.node.inputs, at.node.outputs[0], gs[0]
+
+        def between(low: float, high: float) -> str:
+            return write.both(write.less(low, x), write.less(x, high))
+
+        def of_sigmoid(s: str) -> str:
+            return write.times(s, write.minus(1.0, s))
+
+        slopes: dict[str, Callable[[], str]] = {
+            "sigmoid": lambda: of_sigmoid(y),
+            "tanh": lambda: write.minus(1.0, write.times(y, y)),
+            "exp": lambda: y,
+            "log": lambda: write.over(1.0, x),
+            "sqrt": lambda: write.over(0.5, y),
+            "rsqrt": lambda: write.over(write.times(y, -0.5), x),
+            "reciprocal": lambda: write.function("neg", write.times(y, y)),
+            "square": lambda: write.times(x, 2.0),
+            "neg": lambda: write.constant(-1.0),
+            "abs": lambda: write.function("sign", x),
+            "softplus": lambda: write.function("sigmoid", x),
+            "sin": lambda: write.function("cos", x),
+            "cos": lambda: write.function("neg", write.function("sin", x)),
+        }
+        if self.function == "relu":
+            return (write.choose(write.less(0.0, x), g, 0.0),)
+        if self.function == "clip":
+            return (write.inside(g, x, (self.alpha, self.beta)),)
+        if self.function == "leakyrelu":
+            return (write.choose(write.less(x, 0.0), write.times(g, self.alpha), g),)
+        if self.function == "elu":
+            # alpha * exp(x) is y + alpha below 0
+            return (write.choose(write.less(x, 0.0), write.times(g, write.plus(y, self.alpha)), g),)
+        if self.function == "hardsigmoid":
+            inner = between(-self.beta / self.alpha, (1 - self.beta) / self.alpha)
+            return (write.choose(inner, write.times(g, self.alpha), 0.0),)
+        if self.function == "hardswish":
+            # between -3 and 3 it is x * x / 6 + x / 2
+            inner = write.plus(write.times(x, 1 / 3), 0.5)
+            slope = write.choose(
+                between(-3.0, 3.0), inner, write.choose(write.less(x, 0.0), 0.0, 1.0)
+            )
+            return (write.times(g, slope),)
+        if self.function == "swish":
+            s = write.function("sigmoid", write.times(x, self.alpha))
+            rest = write.times(write.times(x, self.alpha), of_sigmoid(s))
+            return (write.times(g, write.plus(s, rest)),)
+        if self.function not in slopes:
+            raise write.refuse(self.function)
+        return (write.times(g, slopes[self.function]()),)
 
     def kernel(
         self,

@@ -4,6 +4,7 @@ from .kernels import Kernel, choose, kernel_table
 from .plan import Buffer, Choice, Overlay, Placement, Plan, Segment, Step, Turn
 from .planner import FRONT_SCRATCH, Goal, Planner, balanced, plan
 from .saved import choices_of, schedule_of
+from .shared import changed_by, sharing
 from .steps import Optimize
 
 __all__ = [
@@ -21,9 +22,11 @@ __all__ = [
     "Step",
     "Turn",
     "balanced",
+    "changed_by",
     "choices_of",
     "choose",
     "kernel_table",
     "plan",
     "schedule_of",
+    "sharing",
 ]

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from ..ir import KernelCall, Rows, Table
+from ..ir import Flat, KernelCall, Rows, Table
 from .mve import MveWindows
 from .pairs import halves_fit, line_outs, long_field
 from .planes import Planes
@@ -43,6 +43,11 @@ class CallFacts(Mapping[str, int | float]):
             if name in self.__dict__:
                 found.__dict__[name] = self.__dict__[name]
         return found
+
+    @cached_property
+    def variables(self) -> frozenset[str]:
+        """Roles of operands that are no constants here, though usually they are."""
+        return frozenset(x.role for x in self.call.operands if isinstance(x, Flat) and x.role)
 
     @cached_property
     def sums(self) -> Accumulators:

@@ -29,6 +29,9 @@ FEED_CALL, FEED_PATCH = 450, 290
 """Instructions that it costs to make a row some channels at a time: each time, and each time for
 each three pixels, which are widened anew."""
 
+LIKE = {"gemm_2x3_plain": "gemm_2x3_narrow", "dense_4_plain": "dense_4_narrow"}
+"""Layouts whose kernel does what it does with another one, and is as fast."""
+
 Work = Mapping[str, float]
 """How often a kernel does what: each name is a column of runtime_c/costs.toml."""
 Called = Callable[[int, "How"], Work]
@@ -115,7 +118,8 @@ def rates_of(step: Step) -> Rates:
     constants, else that of its family and data type, else that of all."""
     kernel = step.kernel
     table = _table()
-    key = kernel.name, kernel.layout or ""
+    layout = kernel.layout or ""
+    key = kernel.name, LIKE.get(layout, layout)
     if key in table:
         return Rates(table[key], True)
     for key in ((kernel.family, kernel.dtype), ("any", kernel.dtype), ("any", "s8")):
@@ -605,12 +609,43 @@ def _dense(step: Step) -> Called:
     return work
 
 
+def _weight_update(step: Step) -> Called:
+    """Steps of weights, all at once: two outputs by four inputs over pairs of places."""
+    params = step.packed.params
+    names = ("batch", "out_h", "out_w", "out_c", "kernel_h", "kernel_w", "chosen_count")
+    batch, height, width, outs, kernel_h, kernel_w, chosen = (_number(params, n) for n in names)
+    places, taps = batch * height * width, kernel_h * kernel_w
+    blocks = taps * -(-chosen // 4)
+    whole = blocks if chosen % 4 == 0 and params.get("chosen") is None else 0
+    found: dict[str, float] = {
+        "calls": 1, "channels": outs, "weights": outs * taps * chosen,
+        "blocks": -(-outs // 2) * blocks, "products": -(-outs // 2) * blocks * -(-places // 2),
+        "streams": -(-outs // 2) * places, "columns": whole * places,
+        "odd_columns": (blocks - whole) * places,
+    }  # fmt: skip
+    return lambda rows, how: found
+
+
+def _bias_update(step: Step) -> Called:
+    """Steps of biases, all at once: sums over pixels."""
+    pixels, channels = (_number(step.packed.params, name) for name in ("pixels", "channels"))
+    eights = channels // 8
+    found: dict[str, float] = {
+        "calls": 1, "channels": channels, "eights": eights, "sums": eights * pixels,
+        "rests": channels % 8 * pixels,
+    }  # fmt: skip
+    return lambda rows, how: found
+
+
 _FORMS: dict[str, Callable[[Step], Called]] = {
     "tm_conv2d_gemm_s8": _gemm,
     "tm_dwconv2d_planes_s8": _planes,
     "tm_dwconv2d_mve_s8": _mve_windows,
 }
-_FAMILIES: dict[str, Callable[[Step], Called]] = {"conv2d": _windows, "dense": _dense}
+_FAMILIES: dict[str, Callable[[Step], Called]] = {
+    "conv2d": _windows, "dense": _dense, "conv_weight_update": _weight_update,
+    "bias_update": _bias_update,
+}  # fmt: skip
 _FAMILIES |= dict.fromkeys(
     ("avgpool", "avgpool_line", "avgpool_scaled", "maxpool"), _pool
 )  # fmt: skip

@@ -37,6 +37,8 @@ class Kernel:
     feeds: bool = False
     """Whether it may be called for some channels at a time, to feed another."""
     stack: str = "0"
+    variables: tuple[str, ...] = ()
+    """Roles of constant operands that may come as plain arrays in RAM instead."""
     axes: Mapping[str, str] = field(default_factory=dict)
     layout: str | None = None
     instance: Mapping[str, str] = field(default_factory=dict)
@@ -51,6 +53,7 @@ class Kernel:
         return (
             (self.family, self.dtype) == (call.family, call.dtype)
             and self.features <= frozenset(features)
+            and facts.variables <= frozenset(self.variables)
             and bool(_evaluate(self.when, facts))
         )
 

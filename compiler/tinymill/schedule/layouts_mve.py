@@ -38,14 +38,15 @@ def _factors(facts: CallFacts) -> np.ndarray:
 def _blocks_of(
     facts: CallFacts, weights: np.ndarray, size: int, group: int, order: np.ndarray | None = None
 ) -> np.ndarray:
-    """For each ``size`` channels of a group: biases, for each 16 weights those of each channel,
-    for each factor those of the channels. ``order`` are the channels of a group in the order in
-    which they come."""
+    """For each ``size`` channels of a group: biases (where they are constants), for each 16 weights
+    those of each channel, for each factor those of the channels. ``order`` are the channels of a
+    group in the order in which they come."""
     outs = len(weights)
     flat = weights.reshape(outs, -1).astype(np.int8)
     filled = np.pad(flat, ((0, 0), (0, -flat.shape[1] % LANES)))
     pieces = filled.reshape(outs, -1, LANES)
     bias, factors = facts.sums.bias.astype(np.int32), _factors(facts)
+    constant = facts.sums.limit is None
     stream = []
     for start in range(0, outs, group):
         part = slice(start, start + group)
@@ -53,7 +54,7 @@ def _blocks_of(
         if order is not None:
             b, w, f = (array[order] for array in (b, w, f))
         blocks = [
-            b.reshape(-1, size),
+            *([b.reshape(-1, size)] if constant else []),
             _words(w.reshape(-1, size, *w.shape[1:]).transpose(0, 2, 1, 3)),
             f.reshape(-1, size, f.shape[1]).transpose(0, 2, 1).reshape(len(f) // size, -1),
         ]

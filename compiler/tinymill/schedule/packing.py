@@ -110,6 +110,17 @@ def wide_bias(facts: CallFacts, wide: Rescaling) -> np.ndarray:
     return ((facts.sums.bias << wide.up) + wide.nudge).astype(np.int32)
 
 
+def bias_terms(facts: CallFacts, up: np.ndarray | int, nudge: np.ndarray | int) -> dict[str, Param]:
+    """What a kernel with rescaling records makes of a bias that is no constant, by channel: limit,
+    places by which it is shifted, what is added. Nothing where the bias is a constant."""
+    limit = facts.sums.limit
+    if limit is None:
+        return {}
+    columns = [limit, np.broadcast_to(up, len(limit)), np.broadcast_to(nudge, len(limit))]
+    terms = np.stack(columns, axis=1).astype(np.int32)
+    return {"bias_terms": Table("bias_terms", terms), "bias_limit": None}
+
+
 def records_of(found: Rescaling, *, signed: bool) -> np.ndarray:
     """[O, 2 or 3] words: multiplier, offset and, where ``signed``, correction."""
     fields = [found.multiplier, found.offset, *([found.correction] if signed else [])]

@@ -316,7 +316,7 @@ class Planner:
                 buffers, overlays, self.fast_ram, self.slow_ram, heat
             )
         check(buffers, overlays, placement)
-        state, state_bytes = _state(self.graph)
+        state, state_bytes = state_of(self.graph)
         cost = sum(section.cost for section in sections)
         segments = tuple(self._segment(section) for section in sections)
         return Plan(
@@ -375,7 +375,7 @@ def _streamed(graph: Graph, workshop: Workshop) -> str:
     return name
 
 
-def _state(graph: Graph) -> tuple[dict[str, int], int]:
+def state_of(graph: Graph) -> tuple[dict[str, int], int]:
     """Offsets of variables and of their views in the context's state, and its size."""
     offsets: dict[str, int] = {}
     end = 0

@@ -25,6 +25,7 @@ weights and bias can make:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -32,6 +33,7 @@ import numpy as np
 
 from ..ir import FixedPoint, FloatScale, KernelCall, Rescale, Table
 from ..ops.arithmetic import scale_fixed, scale_float
+from ..ops.conv import BIAS_LIMIT
 
 WIDE_SHIFTS = (10, 12, 11, 9, 13, 8, 14, 7, 15, 6, 16, 5, 4, 3)
 """Common shifts of widened weights in the order in which they are tried: the fewer different
@@ -68,16 +70,21 @@ class Accumulators:
     """The accumulators of a call of conv2d or dense: weights by channel, bias, their range.
 
     ``weights`` [O, K] are without their zero point; ``low`` and ``high`` [O] bound every sum.
+    Of a bias that is no constant ``limit`` [O] says for how much it counts at most (then ``bias``
+    is 0); weights that are none are 0, and ``low`` and ``high`` bound what any make.
     """
 
     weights: np.ndarray
     bias: np.ndarray
     low: np.ndarray
     high: np.ndarray
+    limit: np.ndarray | None = None
 
     @classmethod
     def of(cls, call: KernelCall) -> Accumulators:
         tables = {item.role: item.array for item in call.operands if isinstance(item, Table)}
+        if "bias_limit" in call.params:
+            return cls._varying(call, tables.get("weights"))
         weights = tables["weights"].astype(np.int64)
         outs = weights.shape[0]
         zeros = call.params.get("weights_zero")
@@ -90,10 +97,76 @@ class Accumulators:
         high = bias + np.maximum(flat * -128, flat * 127).sum(axis=1)
         return cls(weights, bias, low, high)
 
+    @classmethod
+    def _varying(cls, call: KernelCall, constant: np.ndarray | None) -> Accumulators:
+        """Those of a call whose bias, or weights and bias, are no constants."""
+        numbers = {k: v for k, v in call.params.items() if isinstance(v, int)}
+        outs = numbers["outs"] if call.family == "dense" else numbers["out_c"]
+        taps = numbers.get("depth", 0) or (
+            numbers["kernel_h"] * numbers["kernel_w"] * numbers["group_in"]
+        )
+        table, zeros = call.params["bias_limit"], call.params.get("weights_zero")
+        assert isinstance(table, Table)
+        limit = table.array.astype(np.int64)
+        zero = np.zeros(outs, np.int64)
+        if isinstance(zeros, Table):
+            zero = zeros.array.astype(np.int64)
+        # the limit is what any weights sum to, and so many steps of the output
+        any_sum = taps * 128 * max(128 + int(zero.max()), 127 - int(zero.min()))
+        if constant is None:
+            weights = np.broadcast_to(np.int64(0), (outs, taps))
+            low, high = np.full(outs, -any_sum), np.full(outs, any_sum)
+        else:
+            weights = constant.astype(np.int64)
+            weights = weights - zero.reshape(outs, *[1] * (weights.ndim - 1))
+            flat = weights.reshape(outs, -1)
+            low = np.minimum(flat * -128, flat * 127).sum(axis=1)
+            high = np.maximum(flat * -128, flat * 127).sum(axis=1)
+            reach = np.maximum(-low, high)
+            limit = np.where(limit == BIAS_LIMIT, limit, limit - any_sum + reach)
+        return cls(weights, zero * 0, low - limit, high + limit, limit)
+
 
 def wide_rescaling(call: KernelCall, sums: Accumulators) -> Rescaling:
     """One ``down`` for all channels; ``up`` and ``nudge`` are folded into weights of 16 bits and
     the bias."""
+    return _once("wide", call, sums, _wide_rescaling)
+
+
+def narrow_rescaling(call: KernelCall, sums: Accumulators) -> Rescaling:
+    """One ``up`` for all channels, applied to the accumulator."""
+    return _once("narrow", call, sums, _narrow_rescaling)
+
+
+MOST_KNOWN = 512
+_KNOWN: dict[tuple[object, ...], Rescaling] = {}
+
+
+def _once(
+    form: str,
+    call: KernelCall,
+    sums: Accumulators,
+    prove: Callable[[KernelCall, Accumulators], Rescaling],
+) -> Rescaling:
+    """What ``prove`` gives, remembered: a search, and a model's plan and that of its training, ask
+    for the same layers again."""
+    largest = np.abs(sums.weights.reshape(len(sums.bias), -1)).max(axis=1, initial=0)
+    arrays = [largest, sums.low, sums.high]
+    arrays += [
+        np.asarray(table.array)
+        for name in ("scale", "multiplier", "shift")
+        if isinstance(table := call.params.get(name), Table)
+    ]
+    numbers = (call.params["out_zero"], call.params["lo"], call.params["hi"])
+    key = (form, *numbers, *((array.dtype.str, array.tobytes()) for array in arrays))
+    if key not in _KNOWN:
+        if len(_KNOWN) >= MOST_KNOWN:
+            del _KNOWN[next(iter(_KNOWN))]
+        _KNOWN[key] = prove(call, sums)
+    return _KNOWN[key]
+
+
+def _wide_rescaling(call: KernelCall, sums: Accumulators) -> Rescaling:
     largest = np.abs(sums.weights.reshape(len(sums.bias), -1)).max(axis=1, initial=0)
     room = np.minimum(_bits_left(largest, INT16), _bits_left(_magnitude(sums), INT32))
     definition = _Definition.of(call, sums)
@@ -111,8 +184,7 @@ def wide_rescaling(call: KernelCall, sums: Accumulators) -> Rescaling:
     return best
 
 
-def narrow_rescaling(call: KernelCall, sums: Accumulators) -> Rescaling:
-    """One ``up`` for all channels, applied to the accumulator."""
+def _narrow_rescaling(call: KernelCall, sums: Accumulators) -> Rescaling:
     definition = _Definition.of(call, sums)
     room = _bits_left(_magnitude(sums), INT32)
     free = room[~definition.constant & (room >= 2)]

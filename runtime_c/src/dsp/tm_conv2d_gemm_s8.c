@@ -16,13 +16,26 @@
  * a kernel row that lie side by side are a run, in the order in which SXTB16 widens it: (0, 2),
  * (1, 3), ...; the rest of it where wide (0, 1), (2, none), else (0, 2), (1, none).
  *
- * Scratch: 12 bytes for each pair of taps, then three runs of bytes. */
+ * With TM_VARIED the bias is an array in RAM: there are no biases in the stream, sums start from
+ * those that tm_prepare_biases makes at the beginning of a call. With TM_PLAIN (bytes of a
+ * channel's weights, whose runs are whole words) so are the weights, OHWI; p->records are the
+ * records, narrow.
+ *
+ * Scratch: 12 bytes for each pair of taps, then three runs of bytes; with TM_VARIED before them a
+ * word for each channel, those of a group filled up to pairs. */
 #include <stddef.h>
 #include <string.h>
 
 #include "tm_conv2d.h"
 #include "tm_dsp.h"
 #include "tm_rescale.h"
+
+#ifndef TM_VARIED
+#define TM_VARIED 0
+#endif
+#ifndef TM_PLAIN
+#define TM_PLAIN 0
+#endif
 
 #ifndef TM_CONV2D_GEMM_ONCE
 #define TM_CONV2D_GEMM_ONCE
@@ -173,6 +186,7 @@ static inline int8_t tm_gemm_define(const tm_conv2d_s8_params *p, uint32_t acc, 
 /* What the blocks of a call share with the assembly. */
 typedef struct {
   const int32_t *weights, *stop;
+  const int32_t *bias, *records; /* of the next block, where they are not in the stream */
   struct {
     const uint32_t *first, *end;
   } patch;
@@ -263,8 +277,14 @@ static TM_NOINLINE void tm_gemm_edge(const tm_conv2d_s8_params *p, const tm_rows
 #define TM_GEMM_PAIRS(run) (TM_WIDE ? ((run) + 1) / 2 : ((run) + 3) / 4 * 2)
 /* Bytes of code, or whether it is the middle, at which the unrolled loop is entered late. */
 #define TM_GEMM_SKIP(pairs) (TM_WIDE ? 32 * (-(pairs) & (TM_GEMM_UNROLL - 1)) : (pairs) & 2)
-#define TM_GEMM_BIASES (TM_WIDE ? 6 : 2)
+#define TM_GEMM_BIASES (TM_VARIED ? 0 : (TM_WIDE ? 6 : 2))
+#if TM_PLAIN
+#define TM_GEMM_WORDS(pairs) (2 * TM_GEMM_RECORD)
+#define TM_GEMM_WEIGHT int8_t
+#else
 #define TM_GEMM_WORDS(pairs) (TM_GEMM_BIASES + (TM_WIDE ? 2 : 1) * (pairs) + 2 * TM_GEMM_RECORD)
+#define TM_GEMM_WEIGHT int32_t
+#endif
 
 #if defined(TM_DSP_ASM)
 /* clang-format off */
@@ -272,6 +292,24 @@ static TM_NOINLINE void tm_gemm_edge(const tm_conv2d_s8_params *p, const tm_rows
   "smlad " first ", r2, " w ", " first "\n\t"           \
   "smlad " second ", r3, " w ", " second "\n\t"         \
   "smlad " third ", r4, " w ", " third "\n\t"
+#if TM_VARIED
+#define TM_GEMM_START          \
+  "ldr r2, %[bias]\n\t"        \
+  "ldrd r7, r8, [r2], #8\n\t"  \
+  "str r2, %[bias]\n\t"        \
+  TM_GEMM_THRICE
+#elif TM_WIDE
+#define TM_GEMM_START "ldm r0!, {r7, r8, r9, r10, r11, r12}\n\t"
+#else
+#define TM_GEMM_START          \
+  "ldrd r7, r8, [r0], #8\n\t"  \
+  TM_GEMM_THRICE
+#endif
+#define TM_GEMM_THRICE \
+  "mov r9, r7\n\t"     \
+  "mov r10, r8\n\t"    \
+  "mov r11, r7\n\t"    \
+  "mov r12, r8\n\t"
 #if TM_WIDE
 /* 32 bytes of code each: the entry into the loop is computed */
 #define TM_GEMM_STEP                            \
@@ -280,8 +318,8 @@ static TM_NOINLINE void tm_gemm_edge(const tm_conv2d_s8_params *p, const tm_rows
   TM_GEMM_PRODUCTS("r5", "r7", "r9", "r11")  \
   TM_GEMM_PRODUCTS("r6", "r8", "r10", "r12")
 #define TM_GEMM_ANY                                       \
+  TM_GEMM_START                                           \
   "ldr r2, %[skip]\n\t"                                   \
-  "ldm r0!, {r7, r8, r9, r10, r11, r12}\n\t"              \
   ".balign 4\n\t"                                         \
   "add pc, r2\n\t"                                        \
   "nop\n"                                                 \
@@ -315,8 +353,8 @@ static TM_NOINLINE void tm_gemm_edge(const tm_conv2d_s8_params *p, const tm_rows
 #else
 #define TM_GEMM_EIGHT
 #endif
-#define TM_GEMM_LOOP                         \
-  "ldm r0!, {r7, r8, r9, r10, r11, r12}\n\t" \
+#define TM_GEMM_LOOP \
+  TM_GEMM_START      \
   TM_GEMM_ONE TM_GEMM_TWO TM_GEMM_FOUR TM_GEMM_EIGHT
 #endif
 #else
@@ -326,19 +364,22 @@ static TM_NOINLINE void tm_gemm_edge(const tm_conv2d_s8_params *p, const tm_rows
   TM_GEMM_PRODUCTS("lr", "r7", "r9", "r11")    \
   "sxtb16 lr, r6" how "\n\t"                      \
   TM_GEMM_PRODUCTS("lr", "r8", "r10", "r12")
+#if TM_PLAIN
+#define TM_GEMM_LOAD              \
+  "ldr r6, [r0, %[depth]]\n\t"    \
+  "ldr r5, [r0], #4\n\t"
+#else
+#define TM_GEMM_LOAD "ldrd r5, r6, [r0], #8\n\t"
+#endif
 #define TM_GEMM_STEP          \
-  "ldrd r5, r6, [r0], #8\n\t" \
+  TM_GEMM_LOAD                \
   TM_GEMM_HALF("")            \
   TM_GEMM_HALF(", ror #8")
 /* an odd number of quads enters at the second half of the loop */
 #define TM_GEMM_LOOP TM_GEMM_ANY
 #define TM_GEMM_ANY             \
-  "ldrd r7, r8, [r0], #8\n\t"   \
+  TM_GEMM_START                 \
   "ldr r2, %[skip]\n\t"         \
-  "mov r9, r7\n\t"              \
-  "mov r10, r8\n\t"             \
-  "mov r11, r7\n\t"             \
-  "mov r12, r8\n\t"             \
   "cmp r2, #0\n\t"              \
   "bne 3f\n"                    \
   "2:\n\t"                      \
@@ -353,28 +394,43 @@ static TM_NOINLINE void tm_gemm_edge(const tm_conv2d_s8_params *p, const tm_rows
 #endif
 
 #undef TM_GEMM_SUMS
-#if TM_WIDE
+#if TM_PLAIN
+#define TM_GEMM_SUMS TM_INSTANCE(tm_gemm_sums)
+#elif TM_WIDE && TM_VARIED
+#define TM_GEMM_SUMS tm_gemm_sums_wide_varied
+#elif TM_WIDE
 #define TM_GEMM_SUMS tm_gemm_sums_wide
+#elif TM_VARIED
+#define TM_GEMM_SUMS tm_gemm_sums_narrow_varied
 #else
 #define TM_GEMM_SUMS tm_gemm_sums_narrow
 #endif
-#if (TM_WIDE && !defined(TM_GEMM_WIDE_ONCE)) || (!TM_WIDE && !defined(TM_GEMM_NARROW_ONCE))
-#if TM_WIDE
+#if TM_PLAIN || (TM_WIDE && TM_VARIED && !defined(TM_GEMM_WIDE_VARIED_ONCE)) || \
+    (TM_WIDE && !TM_VARIED && !defined(TM_GEMM_WIDE_ONCE)) ||                   \
+    (!TM_WIDE && TM_VARIED && !defined(TM_GEMM_NARROW_VARIED_ONCE)) ||          \
+    (!TM_WIDE && !TM_VARIED && !defined(TM_GEMM_NARROW_ONCE))
+#if TM_PLAIN
+#elif TM_WIDE && TM_VARIED
+#define TM_GEMM_WIDE_VARIED_ONCE
+#elif TM_WIDE
 #define TM_GEMM_WIDE_ONCE
+#elif TM_VARIED
+#define TM_GEMM_NARROW_VARIED_ONCE
 #else
 #define TM_GEMM_NARROW_ONCE
 #endif
 /* Sums of two channels and three pixels: [pixel][channel]. Returns their records. */
-static TM_NOINLINE const int32_t *TM_GEMM_SUMS(const int32_t *stream, const uint32_t *patch,
-                                               int32_t pairs, uint32_t acc[3][2]) {
+static TM_NOINLINE const int32_t *TM_GEMM_SUMS(const tm_gemm_job *from, int32_t pairs,
+                                               uint32_t acc[3][2]) {
 #if defined(TM_DSP_ASM)
   tm_gemm_job job;
   struct {
     uint32_t sums[6];
   } found;
-  job.weights = stream;
-  job.patch.first = patch;
-  job.patch.end = patch + 3 * pairs;
+  job.weights = from->weights;
+  job.bias = from->bias;
+  job.patch.first = from->patch.first;
+  job.patch.end = from->patch.first + 3 * pairs;
   job.skip = TM_GEMM_SKIP(pairs);
   /* clang-format off */
   __asm__ volatile(
@@ -386,17 +442,38 @@ static TM_NOINLINE const int32_t *TM_GEMM_SUMS(const int32_t *stream, const uint
       "strd r11, r12, %[third]\n\t"
       "str r0, %[stream]\n\t"
       : [found] "=m"(found.sums[0]), [second] "=m"(found.sums[2]), [third] "=m"(found.sums[4]),
-        [stream] "+m"(job.weights)
-      : [map] "m"(job.patch), [end] "m"(job.patch.end), [skip] "m"(job.skip)
+        [stream] "+m"(job.weights), [bias] "+m"(job.bias)
+      : [map] "m"(job.patch), [end] "m"(job.patch.end), [skip] "m"(job.skip),
+        [depth] "i"(TM_PLAIN)
       : "r0", "r1", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "r12", "lr",
         "cc", "memory");
   /* clang-format on */
   memcpy(acc, found.sums, sizeof found.sums);
-  return job.weights;
-#else
+  return TM_PLAIN ? from->records : job.weights;
+#elif TM_PLAIN
+  const int8_t *w = (const int8_t *)from->weights;
+  const uint32_t *patch = from->patch.first;
   for (int32_t t = 0; t < 3; ++t) {
-    acc[t][0] = (uint32_t)stream[0];
-    acc[t][1] = (uint32_t)stream[1];
+    acc[t][0] = (uint32_t)from->bias[0];
+    acc[t][1] = (uint32_t)from->bias[1];
+  }
+  for (int32_t i = 0; i < pairs; i += 2, w += 4, patch += 6) {
+    for (int32_t c = 0; c < 2; ++c) {
+      const uint32_t word = tm_load4(w + c * TM_PLAIN);
+      for (int32_t t = 0; t < 3; ++t) {
+        acc[t][c] = tm_smlad(patch[t], tm_sxtb16(word), acc[t][c]);
+        acc[t][c] = tm_smlad(patch[3 + t], tm_sxtb16_ror8(word), acc[t][c]);
+      }
+    }
+  }
+  return from->records;
+#else
+  const int32_t *stream = from->weights;
+  const uint32_t *patch = from->patch.first;
+  const int32_t *const bias = TM_VARIED ? from->bias : stream;
+  for (int32_t t = 0; t < 3; ++t) {
+    acc[t][0] = (uint32_t)bias[0];
+    acc[t][1] = (uint32_t)bias[1];
   }
   stream += TM_GEMM_BIASES;
   for (int32_t i = 0; i < pairs; ++i) {
@@ -443,13 +520,14 @@ static inline int8_t TM_INSTANCE(tm_gemm_rescale)(const tm_conv2d_s8_params *p, 
 
 /* Channels [c0, c1) of the block of two that begins at channel o, three pixels, in C: for blocks
  * that are not asked for whole or are rescaled by the definition, and for compilers without the
- * assembly. Returns the next block's weights. */
-static TM_NOINLINE const int32_t *TM_INSTANCE(tm_gemm_block)(
-    const tm_conv2d_s8_params *p, const int32_t *stream, const uint32_t *patch, int32_t pairs,
-    tm_gemm_target *to, int32_t o, int32_t c0, int32_t c1, int32_t exceptional) {
+ * assembly. */
+static TM_NOINLINE void TM_INSTANCE(tm_gemm_block)(const tm_conv2d_s8_params *p, tm_gemm_job *job,
+                                                   int32_t pairs, int32_t o, int32_t c0, int32_t c1,
+                                                   int32_t exceptional) {
+  tm_gemm_target *const to = &job->to;
   const int32_t at[3] = {0, to->second, to->third};
   uint32_t acc[3][2];
-  stream = TM_GEMM_SUMS(stream, patch, pairs, acc);
+  const int32_t *const stream = TM_GEMM_SUMS(job, pairs, acc);
   for (int32_t c = c0; c < c1; ++c) {
     const int32_t *const record = stream + TM_GEMM_RECORD * c;
     for (int32_t t = 2; t >= 0; --t) {
@@ -459,7 +537,6 @@ static TM_NOINLINE const int32_t *TM_INSTANCE(tm_gemm_block)(
     }
   }
   to->first += 2;
-  return stream + 2 * TM_GEMM_RECORD;
 }
 
 #if defined(TM_DSP_ASM)
@@ -510,16 +587,34 @@ static TM_NOINLINE const int32_t *TM_INSTANCE(tm_gemm_block)(
 #endif
 /* clang-format on */
 
-/* Blocks of two channels and three pixels from `weights` until `stop`. All registers are in use
- * inside: the job has to lie on the caller's stack. */
+#if TM_PLAIN
+#define TM_GEMM_FIRST
+#define TM_GEMM_WEIGHTS "ldr r0, %[stream]\n\t"
+#define TM_GEMM_RECORDS       \
+  "addw r0, r0, %[depth]\n\t" \
+  "str r0, %[stream]\n\t"     \
+  "ldr r0, %[records]\n\t"
+#define TM_GEMM_NEXT "str r0, %[records]\n\t"
+#else
+#define TM_GEMM_FIRST "ldr r0, %[stream]\n"
+#define TM_GEMM_WEIGHTS
+#define TM_GEMM_RECORDS
+#define TM_GEMM_NEXT
+#endif
+
+/* Blocks of two channels and three pixels from `weights` (TM_PLAIN: `records`) until `stop`. All
+ * registers are in use inside: the job has to lie on the caller's stack. */
 static TM_INLINE void TM_INSTANCE(tm_gemm_blocks)(tm_gemm_job *job) {
   /* clang-format off */
   __asm__ volatile(
-      "ldr r0, %[stream]\n"
+      TM_GEMM_FIRST
       "1:\n\t"
+      TM_GEMM_WEIGHTS
       "ldrd r1, lr, %[map]\n\t"
       TM_GEMM_LOOP
+      TM_GEMM_RECORDS
       TM_GEMM_RESCALE
+      TM_GEMM_NEXT
       TM_GEMM_CLAMP
       "ldrd r5, r6, %[to]\n\t"
       "ldr lr, %[third]\n\t"
@@ -533,14 +628,22 @@ static TM_INLINE void TM_INSTANCE(tm_gemm_blocks)(tm_gemm_job *job) {
       "str r5, %[to]\n\t"
       "cmp r0, r1\n\t"
       "bne 1b\n\t"
-      : [to] "+m"(job->to)
-      : [stream] "m"(job->weights), [stop] "m"(job->stop), [map] "m"(job->patch),
+      : [to] "+m"(job->to), [stream] "+m"(job->weights), [bias] "+m"(job->bias),
+        [records] "+m"(job->records)
+      : [stop] "m"(job->stop), [map] "m"(job->patch), [depth] "i"(TM_PLAIN),
         [end] "m"(job->patch.end), [skip] "m"(job->skip), [third] "m"(job->to.third),
         [limits] "m"(job->limits), [shift] "i"(TM_SHIFT)
       : "r0", "r1", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "r12", "lr",
         "cc", "memory");
   /* clang-format on */
 }
+#undef TM_GEMM_FIRST
+#undef TM_GEMM_WEIGHTS
+#undef TM_GEMM_RECORDS
+#undef TM_GEMM_NEXT
+#undef TM_GEMM_START
+#undef TM_GEMM_THRICE
+#undef TM_GEMM_LOAD
 #undef TM_GEMM_PRODUCTS
 #undef TM_GEMM_HALF
 #undef TM_GEMM_STEP
@@ -565,7 +668,7 @@ static TM_INLINE void TM_INSTANCE(tm_gemm_blocks)(tm_gemm_job *job) {
 
 static TM_NOINLINE tm_status TM_INSTANCE(tm_conv2d_gemm_s8)(const tm_conv2d_s8_params *p,
                                                             const tm_rows *in,
-                                                            const int32_t *weights,
+                                                            const TM_GEMM_WEIGHT *weights,
                                                             const int32_t *bias, const tm_rows *out,
                                                             const tm_part *part, void *scratch) {
   const int32_t joined = p->dilation_w == 1 && p->group_in == p->in_c;
@@ -580,7 +683,17 @@ static TM_NOINLINE tm_status TM_INSTANCE(tm_conv2d_gemm_s8)(const tm_conv2d_s8_p
   /* all channels in one go */
   const int32_t plain = !TM_GEMM_IN_C && p->exceptions == NULL && groups == 1 &&
                         part->channel0 == 0 && part->channel1 == p->out_c && p->out_c % 2 == 0;
+#if TM_VARIED
+  int32_t *const biases = (int32_t *)scratch;
+  uint32_t *const patch = (uint32_t *)scratch + 2 * groups * blocks;
+#else
   uint32_t *const patch = (uint32_t *)scratch;
+#endif
+#if TM_PLAIN
+  const int32_t *const stream = p->records;
+#else
+  const int32_t *const stream = weights;
+#endif
   int8_t *const spare = (int8_t *)(patch + 3 * pairs);
   tm_gemm_job job;
   /* pixel by pixel: rows that lie one behind the other are one (groups: see below) */
@@ -594,9 +707,22 @@ static TM_NOINLINE tm_status TM_INSTANCE(tm_conv2d_gemm_s8)(const tm_conv2d_s8_p
   const int32_t ring = in->ring != in->rows ? in->ring : 0;
   const int32_t in_rows = in->rows;
   const int32_t row_bytes = in->row_bytes;
+#if TM_VARIED
+  for (int32_t g = 0; g < groups; ++g) {
+    const int32_t first = g * p->group_out;
+    const int32_t end = first + p->group_out;
+    tm_prepare_biases(
+        p->bias_terms, bias, part->channel0 > first ? part->channel0 : first,
+        part->channel1 < end ? part->channel1 : end,
+        biases + 2 * g * blocks + (part->channel0 > first ? part->channel0 - first : 0));
+  }
+#else
   (void)bias;
-  job.weights = weights;
-  job.stop = weights + blocks * words;
+#endif
+  job.weights = stream;
+  job.bias = NULL;
+  job.records = NULL;
+  job.stop = stream + blocks * words;
   job.patch.first = patch;
   job.patch.end = patch + 3 * pairs;
   job.skip = TM_GEMM_SKIP(pairs);
@@ -694,14 +820,22 @@ static TM_NOINLINE tm_status TM_INSTANCE(tm_conv2d_gemm_s8)(const tm_conv2d_s8_p
           }
           while (2 * b < hi) {
             int32_t end = hi / 2;
+#if TM_VARIED
+            job.bias = biases + 2 * (g * blocks + b);
+#endif
+#if TM_PLAIN
+            job.weights = (const int32_t *)(const void *)(weights + (first + 2 * b) * TM_PLAIN);
+            job.records = stream + (g * blocks + b) * words;
+#endif
             if (!plain) {
               const int32_t exceptional = exceptions != NULL && *exceptions == g * blocks + b;
               const int32_t c0 = 2 * b < lo ? 1 : 0;
               const int32_t c1 = 2 * b + 2 > hi ? 1 : 2;
-              job.weights = weights + (g * blocks + b) * words;
+#if !TM_PLAIN
+              job.weights = stream + (g * blocks + b) * words;
+#endif
               if (TM_GEMM_IN_C || exceptional || c0 != 0 || c1 != 2) {
-                TM_INSTANCE(tm_gemm_block)(p, job.weights, patch, pairs, &job.to, first + 2 * b, c0,
-                                           c1, exceptional);
+                TM_INSTANCE(tm_gemm_block)(p, &job, pairs, first + 2 * b, c0, c1, exceptional);
                 if (exceptional) {
                   ++exceptions;
                 }
@@ -711,7 +845,7 @@ static TM_NOINLINE tm_status TM_INSTANCE(tm_conv2d_gemm_s8)(const tm_conv2d_s8_p
               if (exceptions != NULL && *exceptions - g * blocks < end) {
                 end = *exceptions - g * blocks;
               }
-              job.stop = job.weights + (end - b) * words;
+              job.stop = stream + (g * blocks + end) * words;
             }
 #if !TM_GEMM_IN_C
             TM_INSTANCE(tm_gemm_blocks)(&job);
@@ -735,3 +869,6 @@ static TM_NOINLINE tm_status TM_INSTANCE(tm_conv2d_gemm_s8)(const tm_conv2d_s8_p
 #undef TM_GEMM_WORDS
 #undef TM_GEMM_BIASES
 #undef TM_GEMM_SKIP
+#undef TM_GEMM_WEIGHT
+#undef TM_VARIED
+#undef TM_PLAIN

@@ -1,5 +1,5 @@
 /* Fully connected layer on cores with SMLAD: four outputs at a time, each byte of the input
- * widened once for them (13 instructions for 16 products where wide, else 20). No scratch.
+ * widened once for them (13 instructions for 16 products where wide, else 20).
  *
  * Compiled once for each TM_WIDE, TM_SHIFT, TM_SIGNED and TM_CLAMPED, as tm_conv2d_gemm_s8.
  *
@@ -7,7 +7,13 @@
  * the words of the four for each pair of inputs (layout "dense_4_wide": two weights of 16 bits,
  * scaled by a power of two) or for each four inputs (layout "dense_4_narrow": weights of 8
  * bits), their rescaling records, as in tm_conv2d_gemm_s8. Wide inputs are paired as SXTB16
- * widens them: (0, 2), (1, 3), ..., rest (0, 1), (2, none). */
+ * widens them: (0, 2), (1, 3), ..., rest (0, 1), (2, none).
+ *
+ * With TM_VARIED the bias is an array in RAM: there are no biases in the stream, sums start from
+ * those that tm_prepare_biases makes. With TM_PLAIN (the depth, a multiple of 4, with at least four
+ * outputs) so are the weights, OI; p->records are the records, narrow.
+ *
+ * Scratch: none; with TM_VARIED a word for each output, filled up to fours. */
 #include <stddef.h>
 #include <string.h>
 
@@ -15,15 +21,60 @@
 #include "tm_dsp.h"
 #include "tm_rescale.h"
 
+#ifndef TM_VARIED
+#define TM_VARIED 0
+#endif
+#ifndef TM_PLAIN
+#define TM_PLAIN 0
+#endif
+
 /* Words of a rescaling record, and of weights for `depth` inputs of four outputs. */
 #define TM_DENSE_RECORD ((TM_WIDE ? 2 : 4) + TM_SIGNED)
 #define TM_DENSE_WORDS(depth) (TM_WIDE ? ((depth) + 1) / 2 * 4 : ((depth) + 3) / 4 * 4)
 
+#ifndef TM_DENSE_QUADS_ONCE
+#define TM_DENSE_QUADS_ONCE
+/* What a block of four outputs reads beside the input. */
+typedef struct {
+  const int32_t *stream;
+  const int32_t *bias, *records; /* where they are not in the stream */
+} tm_dense_from;
+#endif
+
+#if TM_PLAIN
+#define TM_DENSE_WEIGHT int8_t
+/* Sums of `count` outputs in C. Returns their records. */
+static inline const int32_t *TM_INSTANCE(tm_dense_sums)(const int8_t *x, const tm_dense_from *from,
+                                                        int32_t depth, int32_t count,
+                                                        uint32_t acc[4]) {
+  const int8_t *w = (const int8_t *)from->stream;
+  for (int32_t o = 0; o < count; ++o, w += TM_PLAIN) {
+    acc[o] = (uint32_t)from->bias[o];
+    for (int32_t i = 0; i < depth; i += 4) {
+      const uint32_t a = tm_load4(x + i), b = tm_load4(w + i);
+      acc[o] = tm_smlad(tm_sxtb16(a), tm_sxtb16(b), acc[o]);
+      acc[o] = tm_smlad(tm_sxtb16_ror8(a), tm_sxtb16_ror8(b), acc[o]);
+    }
+  }
+  return from->records;
+}
+#else
+#define TM_DENSE_WEIGHT int32_t
 /* Sums of four outputs in C. Returns their records. */
-static inline const int32_t *TM_INSTANCE(tm_dense_sums)(const int8_t *x, const int32_t *stream,
-                                                        int32_t depth, uint32_t acc[4]) {
+static inline const int32_t *TM_INSTANCE(tm_dense_sums)(const int8_t *x, const tm_dense_from *from,
+                                                        int32_t depth, int32_t count,
+                                                        uint32_t acc[4]) {
+  const int32_t *stream = from->stream;
+  (void)count;
+#if TM_VARIED
+  memcpy(acc, from->bias, (size_t)count * sizeof acc[0]);
+  for (int32_t o = count; o < 4; ++o) {
+    acc[o] = 0;
+  }
+#else
   memcpy(acc, stream, 4 * sizeof acc[0]);
   stream += 4;
+#endif
   for (; depth > 0; depth -= 4, x += 4) {
     uint32_t pair[2];
     if (depth >= 4) {
@@ -57,15 +108,16 @@ static inline const int32_t *TM_INSTANCE(tm_dense_sums)(const int8_t *x, const i
   }
   return stream;
 }
+#endif
 
 /* Up to four outputs in C: blocks with an output that is rescaled by the definition, and
  * compilers without the assembly. */
 static TM_NOINLINE void TM_INSTANCE(tm_dense_block)(const tm_dense_s8_params *p, const int8_t *x,
-                                                    const int32_t *stream, int8_t *out, int32_t o,
-                                                    int32_t exceptional) {
+                                                    const tm_dense_from *from, int8_t *out,
+                                                    int32_t o, int32_t exceptional) {
   const int32_t count = p->outs - o < 4 ? p->outs - o : 4;
   uint32_t acc[4];
-  const int32_t *record = TM_INSTANCE(tm_dense_sums)(x, stream, p->depth, acc);
+  const int32_t *record = TM_INSTANCE(tm_dense_sums)(x, from, p->depth, count, acc);
   for (int32_t i = 0; i < count; ++i) {
     int32_t y;
     if (exceptional) {
@@ -142,8 +194,17 @@ static TM_NOINLINE void TM_INSTANCE(tm_dense_block)(const tm_dense_s8_params *p,
   "smlad " acc ", r3, r12, " acc "\n\t"  \
   "sxtb16 r12, " w ", ror #8\n\t"        \
   "smlad " acc ", r2, r12, " acc "\n\t"
+#if TM_PLAIN
+#define TM_DENSE_LOAD               \
+  "ldr r5, [r0, %[depth1]]\n\t"     \
+  "ldr r6, [r0, %[depth2]]\n\t"     \
+  "ldr r11, [r0, %[depth3]]\n\t"    \
+  "ldr r4, [r0], #4\n\t"
+#else
+#define TM_DENSE_LOAD "ldm.w r0!, {r4, r5, r6, r11}\n\t"
+#endif
 #define TM_DENSE_PRODUCTS                                      \
-  "ldm.w r0!, {r4, r5, r6, r11}\n\t"                           \
+  TM_DENSE_LOAD                                                \
   "sxtb16 r3, r2\n\t"                                          \
   "sxtb16 r2, r2, ror #8\n\t"                                  \
   TM_DENSE_PRODUCT("r7", "r4") TM_DENSE_PRODUCT("r8", "r5")    \
@@ -157,6 +218,9 @@ static TM_NOINLINE void TM_INSTANCE(tm_dense_block)(const tm_dense_s8_params *p,
   "cmp r1, lr\n\t"             \
   "bne 2b\n"                   \
   "3:\n\t"
+#if TM_PLAIN
+#define TM_DENSE_REST
+#else
 #define TM_DENSE_REST                \
   "ldr lr, %[depth]\n\t"             \
   "ands lr, lr, #3\n\t"              \
@@ -172,6 +236,29 @@ static TM_NOINLINE void TM_INSTANCE(tm_dense_block)(const tm_dense_s8_params *p,
   "4:\n\t"                           \
   TM_DENSE_PRODUCTS                  \
   "5:\n\t"
+#endif
+#endif
+#if TM_VARIED
+#define TM_DENSE_START                  \
+  "ldr r2, %[bias]\n\t"                 \
+  "ldm r2!, {r7, r8, r9, r10}\n\t"      \
+  "str r2, %[bias]\n\t"
+#else
+#define TM_DENSE_START "ldm r0!, {r7, r8, r9, r10}\n\t"
+#endif
+#if TM_PLAIN
+#define TM_DENSE_FIRST
+#define TM_DENSE_WEIGHTS "ldr r0, %[stream]\n\t"
+#define TM_DENSE_RECORDS         \
+  "addw r0, r0, %[depth3]\n\t"   \
+  "str r0, %[stream]\n\t"        \
+  "ldr r0, %[records]\n\t"
+#define TM_DENSE_NEXT "str r0, %[records]\n\t"
+#else
+#define TM_DENSE_FIRST "ldr r0, %[stream]\n"
+#define TM_DENSE_WEIGHTS
+#define TM_DENSE_RECORDS
+#define TM_DENSE_NEXT
 #endif
 #if TM_WIDE
 #define TM_DENSE_UP(acc)
@@ -213,9 +300,9 @@ static TM_NOINLINE void TM_INSTANCE(tm_dense_block)(const tm_dense_s8_params *p,
 #endif
 /* clang-format on */
 
-/* Blocks of four outputs until the weights reach `stop`. */
+/* Blocks of four outputs until the weights (TM_PLAIN: the records) reach `stop`. */
 static inline void TM_INSTANCE(tm_dense_blocks)(const tm_dense_s8_params *p, const int8_t *x,
-                                                const int32_t *stream, const int32_t *stop,
+                                                const tm_dense_from *from, const int32_t *stop,
                                                 int8_t *out) {
   /* all registers are in use inside, so what the blocks share lies on the stack */
   const struct {
@@ -224,6 +311,9 @@ static inline void TM_INSTANCE(tm_dense_blocks)(const tm_dense_s8_params *p, con
   const int32_t depth = p->depth;
   const int32_t skip = 52 * (-(depth >> 2) & 3);
   int8_t *to = out;
+  const int32_t *stream = from->stream;
+  const int32_t *bias = from->bias;
+  const int32_t *records = from->records;
 #if TM_CLAMPED
   const struct {
     int32_t lo, hi;
@@ -231,13 +321,16 @@ static inline void TM_INSTANCE(tm_dense_blocks)(const tm_dense_s8_params *p, con
 #endif
   /* clang-format off */
   __asm__ volatile(
-      "ldr r0, %[stream]\n"
+      TM_DENSE_FIRST
       "1:\n\t"
+      TM_DENSE_WEIGHTS
       "ldrd r1, lr, %[map]\n\t"
-      "ldm r0!, {r7, r8, r9, r10}\n\t"
+      TM_DENSE_START
       TM_DENSE_LOOP
       TM_DENSE_REST
+      TM_DENSE_RECORDS
       TM_DENSE_RESCALE
+      TM_DENSE_NEXT
       TM_DENSE_CLAMP
       "ldr r1, %[to]\n\t"
       "strb r7, [r1], #1\n\t"
@@ -248,9 +341,10 @@ static inline void TM_INSTANCE(tm_dense_blocks)(const tm_dense_s8_params *p, con
       "str r1, %[to]\n\t"
       "cmp r0, lr\n\t"
       "bne 1b\n\t"
-      : [to] "+m"(to)
-      : [stream] "m"(stream), [stop] "m"(stop), [map] "m"(map), [skip] "m"(skip),
-        [depth] "m"(depth), [shift] "i"(TM_SHIFT)
+      : [to] "+m"(to), [stream] "+m"(stream), [bias] "+m"(bias), [records] "+m"(records)
+      : [stop] "m"(stop), [map] "m"(map), [skip] "m"(skip), [depth] "m"(depth),
+        [shift] "i"(TM_SHIFT), [depth1] "i"(TM_PLAIN), [depth2] "i"(2 * TM_PLAIN),
+        [depth3] "i"(3 * TM_PLAIN)
 #if TM_CLAMPED
         , [limits] "m"(limits)
 #endif
@@ -258,6 +352,12 @@ static inline void TM_INSTANCE(tm_dense_blocks)(const tm_dense_s8_params *p, con
         "cc", "memory");
   /* clang-format on */
 }
+#undef TM_DENSE_FIRST
+#undef TM_DENSE_WEIGHTS
+#undef TM_DENSE_RECORDS
+#undef TM_DENSE_NEXT
+#undef TM_DENSE_START
+#undef TM_DENSE_LOAD
 #undef TM_DENSE_PRODUCT
 #undef TM_DENSE_PRODUCTS
 #undef TM_DENSE_QUAD
@@ -273,37 +373,60 @@ static inline void TM_INSTANCE(tm_dense_blocks)(const tm_dense_s8_params *p, con
 #endif
 
 static tm_status TM_INSTANCE(tm_dense_quads_s8)(const tm_dense_s8_params *p, const int8_t *in,
-                                                const int32_t *weights, const int32_t *bias,
+                                                const TM_DENSE_WEIGHT *weights, const int32_t *bias,
                                                 int8_t *out, void *scratch) {
-  const int32_t words = 4 + TM_DENSE_WORDS(p->depth) + 4 * TM_DENSE_RECORD;
   const int32_t blocks = (p->outs + 3) / 4;
+#if !TM_PLAIN
+  const int32_t words = (TM_VARIED ? 0 : 4) + TM_DENSE_WORDS(p->depth) + 4 * TM_DENSE_RECORD;
+#elif defined(TM_DSP_ASM)
+  const int32_t words = 4 * TM_DENSE_RECORD;
+#endif
+#if TM_VARIED
+  int32_t *const biases = (int32_t *)scratch;
+  tm_prepare_biases(p->bias_terms, bias, 0, p->outs, biases);
+#else
+  int32_t *const biases = NULL;
   (void)bias;
   (void)scratch;
+#endif
   for (int32_t r = 0; r < p->rows; ++r) {
     const int16_t *exceptions = p->exceptions;
     int32_t b = 0;
     while (b < blocks) {
       const int32_t exceptional = exceptions != NULL && *exceptions == b;
-      const int32_t *stream = weights + b * words;
+#if TM_PLAIN
+      int32_t first = 4 * b;
+#if defined(TM_DSP_ASM)
+      if (!exceptional && first + 4 > p->outs) {
+        first = p->outs - 4; /* the assembly reads the weights of four outputs */
+      }
+#endif
+      const tm_dense_from from = {(const int32_t *)(const void *)(weights + first * TM_PLAIN),
+                                  biases + first, p->records + first * TM_DENSE_RECORD};
+#else
+      const tm_dense_from from = {weights + b * words, TM_VARIED ? biases + 4 * b : NULL, NULL};
+#endif
 #if defined(TM_DSP_ASM)
       if (!exceptional) {
         int32_t end = exceptions != NULL && *exceptions < blocks ? *exceptions : blocks;
         if (end == blocks && p->outs % 4 != 0) {
           --end;
         }
+        const int32_t *const at = TM_PLAIN ? from.records : from.stream;
         if (b < end) {
-          TM_INSTANCE(tm_dense_blocks)(p, in, stream, stream + (end - b) * words, out + 4 * b);
+          TM_INSTANCE(tm_dense_blocks)(p, in, &from, at + (end - b) * words, out + 4 * b);
           b = end;
         } else {
+          const int32_t count = p->outs % 4;
           int8_t last[4];
-          TM_INSTANCE(tm_dense_blocks)(p, in, stream, stream + words, last);
-          memcpy(out + 4 * b, last, (size_t)(p->outs % 4));
+          TM_INSTANCE(tm_dense_blocks)(p, in, &from, at + words, last);
+          memcpy(out + 4 * b, TM_PLAIN ? last + 4 - count : last, (size_t)count);
           ++b;
         }
         continue;
       }
 #endif
-      TM_INSTANCE(tm_dense_block)(p, in, stream, out + 4 * b, 4 * b, exceptional);
+      TM_INSTANCE(tm_dense_block)(p, in, &from, out + 4 * b, 4 * b, exceptional);
       if (exceptional) {
         ++exceptions;
       }
@@ -317,3 +440,6 @@ static tm_status TM_INSTANCE(tm_dense_quads_s8)(const tm_dense_s8_params *p, con
 
 #undef TM_DENSE_RECORD
 #undef TM_DENSE_WORDS
+#undef TM_DENSE_WEIGHT
+#undef TM_VARIED
+#undef TM_PLAIN

@@ -15,9 +15,12 @@
  *   stride 1, else     (w0, w1), (0, w0), (w2, w3), (w1, w2), ...: for outputs that begin at the
  *                      low half of a word and for those that begin at the high half.
  *
- * Scratch: for each of four channels (or fewer, if there are no four) the input rows of
- * p->plane_lines output rows, in words of two elements. Output rows are written plane_rows at
- * a time, all of them where rows run along the height.
+ * With TM_VARIED the bias is an array in RAM: sums start from what tm_prepare_biases makes of it at
+ * the beginning of a call, and the stream's biases are not read. Such a call is never fed.
+ *
+ * Scratch: with TM_VARIED a word for each output channel; for each of four channels (or fewer, if
+ * there are no four) the input rows of p->plane_lines output rows, in words of two elements. Output
+ * rows are written plane_rows at a time, all of them where rows run along the height.
  *
  * A call of one output row has read all of a channel before it writes that channel. Where it is
  * fed (tm_dwconv2d_planes_fed_s8), the last input row that it reads is made on the way, four
@@ -29,6 +32,10 @@
 #include "tm_conv2d.h"
 #include "tm_dsp.h"
 #include "tm_rescale.h"
+
+#ifndef TM_VARIED
+#define TM_VARIED 0
+#endif
 
 #ifndef TM_DWCONV2D_PLANES_ONCE
 #define TM_DWCONV2D_PLANES_ONCE
@@ -47,7 +54,7 @@ typedef struct {
 } tm_planes_source;
 
 /* Outputs in strips of the same width: what the strips' assembly reads, in this order. It changes
- * `to`, `x`, `stop` and `channels`. */
+ * `to`, `x`, `stop`, `channels` and `bias`. */
 typedef struct {
   int32_t step, last;  /* to the next output; to the last one of a strip */
   int8_t *to;          /* the first output */
@@ -59,8 +66,9 @@ typedef struct {
   int32_t strips;
   int32_t strip_step; /* from a strip's last line to the first output of the next one */
   int32_t lo, hi;
-  int32_t channels; /* how many follow each other in the output */
-  int32_t plane;    /* bytes from the input of one to that of the next */
+  int32_t channels;    /* how many follow each other in the output */
+  int32_t plane;       /* bytes from the input of one to that of the next */
+  const int32_t *bias; /* of the first channel, where it is not in the stream */
 } tm_planes_job;
 
 /* What the code that is common to all instances must know of one. */
@@ -83,6 +91,7 @@ typedef struct {
   const tm_rows *in, *out;
   const tm_part *part;
   const int32_t *weights;
+  const int32_t *bias;        /* by output channel; NULL: they are in the stream */
   const tm_conv2d_feed *feed; /* makes the last line of the input; NULL: it is there */
   uint32_t *scratch;
   int32_t down;                  /* whether lines run along the height of the map */
@@ -364,7 +373,7 @@ static TM_NOINLINE void tm_planes_plan(const tm_planes_call *s, tm_planes_kind k
 /* Channels from o on, `channels` of them, whose first plane is x: all strips. */
 static inline void tm_planes_strips(const tm_planes_call *s, const tm_planes_kind *kind,
                                     tm_planes_job *job, int8_t *to, const uint32_t *x,
-                                    int32_t channels, const int32_t *stream) {
+                                    int32_t channels, const int32_t *stream, const int32_t *bias) {
   for (int32_t done = 0; done < s->outputs; ++kind) {
     job->last = kind->last;
     job->strips = kind->strips;
@@ -373,6 +382,7 @@ static inline void tm_planes_strips(const tm_planes_call *s, const tm_planes_kin
     job->x = (const uint8_t *)x + 2 * s->kernel->stride * kind->first;
     job->stop = job->x + 4 * s->lines * s->stride * s->words;
     job->channels = channels;
+    job->bias = bias;
     done = kind->first + kind->strips * kind->width;
     s->kernel->strips[kind->width / 2 - 1](job, stream);
   }
@@ -381,8 +391,8 @@ static inline void tm_planes_strips(const tm_planes_call *s, const tm_planes_kin
 
 /* The sum of output e of a line in C; x is the first line of taps. */
 static inline uint32_t tm_planes_sum(const tm_planes_instance *k, const uint32_t *x, int32_t line,
-                                     int32_t e, const int32_t *w) {
-  uint32_t acc = (uint32_t)w[-1];
+                                     int32_t e, int32_t bias, const int32_t *w) {
+  uint32_t acc = (uint32_t)bias;
   x += k->stride == 1 ? e >> 1 : e;
   for (int32_t row = 0; row < k->across; ++row, x += line) {
     if (k->stride == 2) {
@@ -412,10 +422,11 @@ static TM_NOINLINE void tm_planes_plain(const tm_planes_call *s, const uint32_t 
                                         const int32_t *stream, int32_t o, int32_t exceptional) {
   const tm_planes_instance *const k = s->kernel;
   const tm_conv2d_s8_params *const p = s->p;
+  const int32_t *const taps = stream + 3 + k->has_correction;
+  const int32_t bias = s->bias == NULL ? taps[-1] : s->bias[o];
   for (int32_t y = s->line; y < s->line + s->lines; ++y, x += s->stride * s->words) {
     for (int32_t e = 0; e < s->outputs; ++e) {
-      const uint32_t acc =
-          tm_planes_sum(k, x, s->dilation * s->words, e, stream + 3 + k->has_correction);
+      const uint32_t acc = tm_planes_sum(k, x, s->dilation * s->words, e, bias, taps);
       int32_t q;
       if (exceptional) {
         q = tm_rescale((int32_t)acc, p->multiplier, p->shift, p->scale, o) + p->out_zero;
@@ -501,7 +512,7 @@ static inline void tm_planes_band(tm_planes_call *s) {
       const int32_t channels = even ? tm_planes_together(s, exceptions, o, end) : 0;
       if (channels != 0) {
         tm_planes_strips(s, kinds, &job, tm_planes_output(s, s->line, s->out_first) + o, x,
-                         channels, stream);
+                         channels, stream, s->bias == NULL ? NULL : s->bias + o);
         o += channels;
         continue;
       }
@@ -514,9 +525,9 @@ static inline void tm_planes_band(tm_planes_call *s) {
 
 static TM_NOINLINE tm_status tm_planes_run(const tm_planes_instance *kernel,
                                            const tm_conv2d_s8_params *p, const tm_rows *in,
-                                           const int32_t *weights, const tm_conv2d_feed *feed,
-                                           const tm_rows *out, const tm_part *part,
-                                           uint32_t *scratch) {
+                                           const int32_t *weights, const int32_t *bias,
+                                           const tm_conv2d_feed *feed, const tm_rows *out,
+                                           const tm_part *part, uint32_t *scratch) {
   tm_planes_call s;
   s.kernel = kernel;
   s.p = p;
@@ -524,6 +535,13 @@ static TM_NOINLINE tm_status tm_planes_run(const tm_planes_instance *kernel,
   s.out = out;
   s.part = part;
   s.weights = weights;
+  s.bias = NULL;
+  if (bias != NULL) {
+    int32_t *const biases = (int32_t *)scratch;
+    tm_prepare_biases(p->bias_terms, bias, part->channel0, part->channel1, biases + part->channel0);
+    s.bias = biases;
+    scratch += p->out_c;
+  }
   s.feed = feed;
   s.scratch = scratch;
   s.down = p->in_w == 1;
@@ -720,6 +738,14 @@ static TM_NOINLINE tm_status tm_planes_run(const tm_planes_instance *kernel,
 #define TM_PLANES_LIMITS
 #endif
 
+#if TM_VARIED
+#define TM_PLANES_BIAS                                                                        \
+  "ldr r2, [r0, #56]\n\t ldr r3, [r2], #4\n\t str r2, [r0, #56]\n\t str r3, [sp, #%c[job] - " \
+  "4]\n\t"
+#else
+#define TM_PLANES_BIAS
+#endif
+
 /* A function for strips of some width: `last` is the register of the last sum, `first` and `line`
  * the sums of the first and of another line of taps, `scale` and `narrow` the rescaling of all,
  * `store` writes all but the last output: r6 is the distance of outputs, r8 points to the first,
@@ -754,7 +780,7 @@ static TM_NOINLINE tm_status tm_planes_run(const tm_planes_instance *kernel,
         ".else\n\t"                                                                        \
         "ldmdb r1, {r2, r3, r4}\n\t"                                                       \
         "push {r2, r3, r4}\n\t"                                                            \
-        ".endif\n\t"                                                                       \
+        ".endif\n\t" TM_PLANES_BIAS                                                        \
         "ldrd r12, lr, [sp, #%c[job] + 24]\n"                                              \
         "1:\n\t"                                                                           \
         "ldr " last                                                                        \
@@ -859,18 +885,25 @@ static inline tm_status TM_INSTANCE(tm_dwconv2d_planes_s8)(const tm_conv2d_s8_pa
                                                            const int32_t *weights,
                                                            const int32_t *bias, const tm_rows *out,
                                                            const tm_part *part, void *scratch) {
-  (void)bias;
-  return tm_planes_run(&TM_INSTANCE(tm_planes_kernel), p, in, weights, NULL, out, part,
+#if TM_VARIED
+  return tm_planes_run(&TM_INSTANCE(tm_planes_kernel), p, in, weights, bias, NULL, out, part,
                        (uint32_t *)scratch);
+#else
+  (void)bias;
+  return tm_planes_run(&TM_INSTANCE(tm_planes_kernel), p, in, weights, NULL, NULL, out, part,
+                       (uint32_t *)scratch);
+#endif
 }
 
+#if !TM_VARIED
 /* One output row, the last of its input rows made by `feed` if it is not NULL. */
 static inline tm_status TM_INSTANCE(tm_dwconv2d_planes_fed_s8)(
     const tm_conv2d_s8_params *p, const tm_rows *in, const int32_t *weights,
     const tm_conv2d_feed *feed, const tm_rows *out, const tm_part *part, void *scratch) {
-  return tm_planes_run(&TM_INSTANCE(tm_planes_kernel), p, in, weights, feed, out, part,
+  return tm_planes_run(&TM_INSTANCE(tm_planes_kernel), p, in, weights, NULL, feed, out, part,
                        (uint32_t *)scratch);
 }
+#endif
 
 #undef TM_PLANES_TAPS
 #undef TM_PLANES_WEIGHTS
@@ -905,6 +938,8 @@ static inline tm_status TM_INSTANCE(tm_dwconv2d_planes_fed_s8)(
 #undef TM_PLANES_SCALE
 #undef TM_PLANES_NARROW
 #undef TM_PLANES_LIMITS
+#undef TM_PLANES_BIAS
 #undef TM_PLANES_STRIPS
 #undef TM_PLANES_FOURS
 #undef TM_PLANES_SIXES
+#undef TM_VARIED

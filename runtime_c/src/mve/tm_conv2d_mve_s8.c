@@ -19,10 +19,17 @@
  * output pixel, or where groups follow each other, that asks for more of the input than one row
  * at a time would.
  * Scratch: pairs of patches, each a piece longer than whole pieces: one, or as many as take 768
- * bytes. Channels: all. */
+ * bytes; before them, with TM_VARIED, a word for each channel, those of a group filled up to fours.
+ * Channels: all.
+ *
+ * With TM_VARIED the bias is an array in RAM and there are none in the stream. */
 #include "tm_conv2d.h"
 #include "tm_mve.h"
 #include "tm_rescale.h"
+
+#ifndef TM_VARIED
+#define TM_VARIED 0
+#endif
 
 #ifndef TM_CONV2D_MVE_ONCE
 #define TM_CONV2D_MVE_ONCE
@@ -42,6 +49,8 @@ typedef struct {
   int32_t x_step;      /* bytes from a pair's patches to the next one's */
   int32_t y_step;      /* bytes from the end of a pair's outputs to the next one's */
   int32_t chunks;
+  /* with TM_VARIED: biases of the next block, those of the first one */
+  const int32_t *bias, *first_bias;
 } tm_mve_pairs;
 
 typedef void tm_mve_blocks(const tm_conv2d_s8_params *p, tm_mve_pairs *job);
@@ -52,6 +61,7 @@ typedef struct {
   const int32_t *stream;
   int32_t words; /* of the stream, in a block of four channels */
   int32_t chunks;
+  const int32_t *bias; /* NULL: they are in the stream */
 } tm_mve_gemm;
 
 /* All channels of a group, the stream from `stream` on, outputs at y0 and y1, for pairs of
@@ -61,7 +71,13 @@ static void tm_mve_gemm_pairs(const tm_mve_gemm *gemm, const int32_t *stream, co
                               int32_t pairs) {
   const int32_t whole = gemm->p->group_out / 4;
   const int32_t rest = gemm->p->group_out % 4;
+  const int32_t *bias = gemm->bias;
   tm_mve_pairs job;
+  if (bias != NULL) {
+    bias += (int32_t)(stream - gemm->stream) / gemm->words * 4;
+  }
+  job.bias = bias;
+  job.first_bias = bias;
   job.chunks = gemm->chunks;
   job.stop = stream + whole * gemm->words;
   job.x_step = x_step;
@@ -91,11 +107,15 @@ static void tm_mve_gemm_pairs(const tm_mve_gemm *gemm, const int32_t *stream, co
     }
     job.stream = stream + whole * gemm->words;
     job.stop = job.stream + gemm->words;
+    job.bias = bias == NULL ? NULL : bias + 4 * whole;
+    job.first_bias = job.bias;
     job.y0 = spare[0];
     job.y1 = spare[1];
     job.pairs = 1;
     gemm->blocks(gemm->p, &job);
     job.stop = stream + whole * gemm->words;
+    job.bias = bias;
+    job.first_bias = bias;
     for (int32_t c = 0; c < rest; ++c) {
       y0[4 * whole + c] = spare[0][c];
       y1[4 * whole + c] = spare[1][c];
@@ -507,6 +527,25 @@ static tm_status tm_mve_gemm_part(const tm_mve_gemm *gemm, const tm_rows *in, co
 #define TM_MVE_CLAMP
 #endif
 
+/* Sums start from the biases. */
+#if TM_VARIED
+#define TM_MVE_START               \
+  "ldr r12, %[job]\n\t"            \
+  "ldr r0, [r12, #40]\n\t"         \
+  "add r2, r0, #16\n\t"            \
+  "str r2, [r12, #40]\n\t"         \
+  "ldm r0, {r8, r10, r12, lr}\n\t" \
+  "ldm r0, {r0, r2, r4, r6}\n\t"
+#define TM_MVE_AGAIN       \
+  "ldr r0, [r12, #44]\n\t" \
+  "str r0, [r12, #40]\n\t"
+#else
+#define TM_MVE_START               \
+  "ldm r1, {r8, r10, r12, lr}\n\t" \
+  "ldm r1!, {r0, r2, r4, r6}\n\t"
+#define TM_MVE_AGAIN
+#endif
+
 static
     __attribute__((noinline)) void TM_INSTANCE(tm_conv2d_mve_blocks)(const tm_conv2d_s8_params *p,
                                                                      tm_mve_pairs *job) {
@@ -534,8 +573,7 @@ static
       "ldr r12, %[job]\n\t"
       "ldm r12, {r1, r3, r5, r7, r9, r11}\n"
       "1:\n\t"
-      "ldm r1, {r8, r10, r12, lr}\n\t"
-      "ldm r1!, {r0, r2, r4, r6}\n\t"
+      TM_MVE_START
 #if TM_CHUNKS == 0
       "ldr r11, %[times]\n"
       "2:\n\t"
@@ -585,6 +623,7 @@ static
       "bne 1b\n\t"
       /* the next pair */
       "ldr r12, %[job]\n\t"
+      TM_MVE_AGAIN
       "ldr r1, [r12]\n\t"
       "add r12, #24\n\t"
       "ldm r12, {r0, r2, r4}\n\t"
@@ -611,6 +650,8 @@ static
       : "r0", "r1", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "r12", "lr",
         "q0", "q1", "q2", "q3", "q4", "q5", "q6", "q7", "cc", "memory");
 }
+#undef TM_MVE_START
+#undef TM_MVE_AGAIN
 #undef TM_MVE_CHUNK
 #undef TM_MVE_RESCALE
 #undef TM_MVE_CLAMP
@@ -626,11 +667,18 @@ static void TM_INSTANCE(tm_conv2d_mve_blocks)(const tm_conv2d_s8_params *p, tm_m
   int8_t *y0 = job->y0;
   int8_t *y1 = job->y1;
   for (; job->pairs > 0; --job->pairs) {
+    const int32_t *bias = job->first_bias;
     for (const int32_t *at = job->stream; at != job->stop;) {
-      const int8_t *w = (const int8_t *)(at + 4);
-      const int32_t *record = at + 4 + 16 * job->chunks;
+#if TM_VARIED
+      const int32_t *const block = at;
+#else
+      const int32_t *const block = at + 4;
+      bias = at;
+#endif
+      const int8_t *w = (const int8_t *)block;
+      const int32_t *record = block + 16 * job->chunks;
       for (int32_t c = 0; c < 4; ++c) {
-        int32_t acc[2] = {at[c], at[c]};
+        int32_t acc[2] = {bias[c], bias[c]};
         for (int32_t k = 0; k < 16 * job->chunks; ++k) {
           const int32_t weight = w[(k / 16 * 4 + c) * 16 + k % 16];
           /* what lies beyond the patch counts nothing */
@@ -652,6 +700,7 @@ static void TM_INSTANCE(tm_conv2d_mve_blocks)(const tm_conv2d_s8_params *p, tm_m
       }
       y0 += 4;
       y1 += 4;
+      bias += 4;
       at = record + TM_MVE_RECORD;
     }
     x0 += job->x_step;
@@ -667,10 +716,27 @@ static tm_status TM_INSTANCE(tm_conv2d_mve_s8)(const tm_conv2d_s8_params *p, con
                                                const tm_rows *out, const tm_part *part,
                                                void *scratch) {
   const int32_t chunks = (p->kernel_h * p->kernel_w * p->group_in + 15) / 16;
-  const tm_mve_gemm gemm = {p, TM_INSTANCE(tm_conv2d_mve_blocks), weights,
-                            4 + 16 * chunks + TM_MVE_RECORD, chunks};
+#if TM_VARIED
+  int32_t *const biases = (int32_t *)scratch;
+  int32_t *to = biases;
+  for (int32_t c = 0; c < p->out_c; ++c) {
+    *to++ = tm_bias(bias, p->bias_limit, c);
+    if ((c + 1) % p->group_out == 0) {
+      while ((to - biases) % 4 != 0) {
+        *to++ = 0;
+      }
+    }
+  }
+  const tm_mve_gemm gemm = {
+      p, TM_INSTANCE(tm_conv2d_mve_blocks), weights, 16 * chunks + TM_MVE_RECORD, chunks, biases};
+  return tm_mve_gemm_part(&gemm, in, out, part, to);
+#else
+  const tm_mve_gemm gemm = {
+      p, TM_INSTANCE(tm_conv2d_mve_blocks), weights, 4 + 16 * chunks + TM_MVE_RECORD, chunks, NULL};
   (void)bias;
   return tm_mve_gemm_part(&gemm, in, out, part, scratch);
+#endif
 }
 
 #undef TM_MVE_RECORD
+#undef TM_VARIED

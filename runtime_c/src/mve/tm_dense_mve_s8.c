@@ -9,11 +9,17 @@
  * the eight, and so are the biases and weights. Weights beyond the depth and outputs beyond the
  * last are 0.
  *
- * Scratch: the depth in whole pieces of 16, where it is no multiple. */
+ * With TM_VARIED the bias is an array in RAM and there are none in the stream.
+ *
+ * Scratch: with TM_VARIED a word for each output, filled up to eights; the depth in whole pieces of
+ * 16, where it is no multiple. */
 #include "tm_dense.h"
 #include "tm_mve.h"
 #include "tm_rescale.h"
 
+#ifndef TM_VARIED
+#define TM_VARIED 0
+#endif
 #if TM_FLOAT
 #define TM_DENSE_RECORD 8
 #elif TM_LEFT
@@ -85,10 +91,21 @@
 #define TM_DENSE_CLAMP
 #endif
 
-/* `outs` outputs of one row. */
+#if TM_VARIED
+#define TM_DENSE_START    \
+  "ldr r12, %[bias]\n\t"  \
+  "add r11, r12, #32\n\t" \
+  "str r11, %[bias]\n\t"  \
+  "ldm r12, {r0, r2, r4, r6, r8, r10, r12, lr}\n\t"
+#else
+#define TM_DENSE_START "ldm r3!, {r0, r2, r4, r6, r8, r10, r12, lr}\n\t"
+#endif
+
+/* `outs` outputs of one row. `bias` is in the order of the stream; NULL: in it. */
 static __attribute__((noinline)) void TM_INSTANCE(tm_dense_row)(const tm_dense_s8_params *p,
                                                                 const int8_t *x,
-                                                                const int32_t *stream, int8_t *y) {
+                                                                const int32_t *stream,
+                                                                const int32_t *bias, int8_t *y) {
   const struct {
     const int8_t *x;
     int32_t pairs;
@@ -109,7 +126,7 @@ static __attribute__((noinline)) void TM_INSTANCE(tm_dense_row)(const tm_dense_s
       "vdup.16 q7, r0\n"
       "1:\n\t"
       "ldrd r1, r9, %[row]\n\t"
-      "ldm r3!, {r0, r2, r4, r6, r8, r10, r12, lr}\n\t"
+      TM_DENSE_START
       "ldr r11, %[odd]\n\t"
       "cmp r11, #0\n\t"
       "beq 2f\n\t"
@@ -153,7 +170,7 @@ static __attribute__((noinline)) void TM_INSTANCE(tm_dense_row)(const tm_dense_s
       "vpst\n\t"
       "vstrbt.16 q0, [r5]\n"
       "6:\n\t"
-      :
+      : [bias] "+m"(bias)
       : [stream] "m"(stream), [y] "m"(y), [outs] "m"(outs), [zero] "m"(zero), [row] "m"(row),
         [odd] "m"(odd)
 #if TM_CLAMPED
@@ -162,6 +179,7 @@ static __attribute__((noinline)) void TM_INSTANCE(tm_dense_row)(const tm_dense_s
       : "r0", "r1", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "r12", "lr",
         "q0", "q1", "q2", "q3", "q4", "q5", "q6", "q7", "cc", "memory");
 }
+#undef TM_DENSE_START
 #undef TM_DENSE_PIECE
 #undef TM_DENSE_SCALE
 #undef TM_DENSE_TO_LEFT
@@ -172,14 +190,15 @@ static __attribute__((noinline)) void TM_INSTANCE(tm_dense_row)(const tm_dense_s
 #else
 
 static void TM_INSTANCE(tm_dense_row)(const tm_dense_s8_params *p, const int8_t *x,
-                                      const int32_t *stream, int8_t *y) {
+                                      const int32_t *stream, const int32_t *bias, int8_t *y) {
   const int32_t pieces = (p->depth + 15) / 16;
+  const int32_t before = TM_VARIED ? 0 : 8;
   for (int32_t o = 0; o < p->outs; ++o) {
-    const int32_t *block = stream + o / 8 * (8 + 32 * pieces + TM_DENSE_RECORD);
+    const int32_t *block = stream + o / 8 * (before + 32 * pieces + TM_DENSE_RECORD);
     const int32_t place = o % 2 * 4 + o % 8 / 2;
-    const int8_t *w = (const int8_t *)(block + 8);
-    const int32_t *record = block + 8 + 32 * pieces + place;
-    int32_t acc = block[place];
+    const int8_t *w = (const int8_t *)(block + before);
+    const int32_t *record = block + before + 32 * pieces + place;
+    int32_t acc = TM_VARIED ? bias[o / 8 * 8 + place] : block[place];
     for (int32_t i = 0; i < p->depth; ++i) {
       acc += x[i] * w[(i / 16 * 8 + place) * 16 + i % 16];
     }
@@ -201,7 +220,17 @@ static void TM_INSTANCE(tm_dense_row)(const tm_dense_s8_params *p, const int8_t 
 static tm_status TM_INSTANCE(tm_dense_mve_s8)(const tm_dense_s8_params *p, const int8_t *in,
                                               const int32_t *weights, const int32_t *bias,
                                               int8_t *out, void *scratch) {
+#if TM_VARIED
+  int32_t *const biases = (int32_t *)scratch;
+  const int32_t filled = (p->outs + 7) / 8 * 8;
+  for (int32_t o = 0; o < filled; ++o) {
+    biases[o / 8 * 8 + o % 2 * 4 + o % 8 / 2] = o < p->outs ? tm_bias(bias, p->bias_limit, o) : 0;
+  }
+  scratch = biases + filled;
+#else
+  const int32_t *const biases = NULL;
   (void)bias;
+#endif
   for (int32_t r = 0; r < p->rows; ++r) {
     const int8_t *x = in;
     if (p->depth % 16 != 0) {
@@ -209,7 +238,7 @@ static tm_status TM_INSTANCE(tm_dense_mve_s8)(const tm_dense_s8_params *p, const
       tm_mve_copy((int8_t *)scratch, in, p->depth);
       x = (const int8_t *)scratch;
     }
-    TM_INSTANCE(tm_dense_row)(p, x, weights, out);
+    TM_INSTANCE(tm_dense_row)(p, x, weights, biases, out);
     in += p->depth;
     out += p->outs;
   }
@@ -217,3 +246,4 @@ static tm_status TM_INSTANCE(tm_dense_mve_s8)(const tm_dense_s8_params *p, const
 }
 
 #undef TM_DENSE_RECORD
+#undef TM_VARIED

@@ -1,0 +1,1 @@
+"""Training on the device: backward passes, sparse updates, the arithmetic of both."""
