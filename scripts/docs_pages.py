@@ -93,11 +93,18 @@ def schemas() -> str:
 def _fields(prefix: str, schema: dict[str, Any]) -> Iterator[str]:
     for key, part in schema.get("properties", {}).items():
         name = f"{prefix}{key}"
-        kind = part["type"] if isinstance(part["type"], str) else " or ".join(part["type"])
+        kind = _kind(part)
         missing = "" if key in schema["required"] else " (may be absent)"
         yield f"| {_code(name)} | {kind} | {_cell(part.get('description', ''))}{missing} |"
         yield from _fields(f"{name}.", part)
         yield from _fields(f"{name}[].", part.get("items", {}))
+
+
+def _kind(part: dict[str, Any]) -> str:
+    """The types of a value, or the values that it may have."""
+    if "enum" in part:
+        return " or ".join(json.dumps(value) for value in part["enum"])
+    return part["type"] if isinstance(part["type"], str) else " or ".join(part["type"])
 
 
 def python() -> str:

@@ -74,7 +74,7 @@ def test_only_the_kernels_used_are_emitted():
         ("MobileNet-v2 1.0", "mobilenet_v2_1_0"),
         ("5fps", "m_5fps"),
         ("int", "int_"),
-        ("...", "m"),
+        ("...", "model"),
         ("model;rm -rf", "model_rm_rf"),
     ],
 )

@@ -34,12 +34,14 @@ typedef struct {
   const int8_t *weights_zero; /* zero point of each output channel's weights, or NULL: 0 */
   const int16_t *exceptions;  /* blocks of channels that a kernel with rescaling records rescales
                                  by the fields above, ascending, then INT16_MAX; or NULL: none */
+#ifdef TM_VARIABLE_WEIGHTS    /* in models that have such */
   const int32_t *bias_limit;  /* where weights or bias are no constants: for how much each
                                  channel's bias counts at most (tm_bias); else NULL */
   const int32_t *bias_terms;  /* the same for a kernel with rescaling records: {limit, places by
                                  which the bias is shifted, what is added to it} */
   const int32_t *records;     /* rescaling records beside weights that are no constants; or NULL */
-  int32_t plane_lines;        /* output lines at a time, of a kernel that goes through planes */
+#endif
+  int32_t plane_lines; /* output lines at a time, of a kernel that goes through planes */
 } tm_conv2d_s8_params;
 
 /* What makes row `row` of a kernel's input while that one runs, some channels at a time. */

@@ -17,9 +17,11 @@ typedef struct {
   const float *scale;         /* float rescaling of each output, or NULL */
   const int8_t *weights_zero; /* zero point of each output's weights, or NULL: 0 */
   const int16_t *exceptions;  /* blocks of outputs, as in tm_conv2d_s8_params, or NULL */
-  const int32_t *bias_limit;  /* as in tm_conv2d_s8_params */
+#ifdef TM_VARIABLE_WEIGHTS
+  const int32_t *bias_limit; /* as in tm_conv2d_s8_params */
   const int32_t *bias_terms;
   const int32_t *records;
+#endif
 } tm_dense_s8_params;
 
 typedef struct {

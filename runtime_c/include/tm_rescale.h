@@ -62,6 +62,13 @@ static inline int32_t tm_clamp(int32_t x, int32_t lo, int32_t hi) {
   return x < lo ? lo : (x > hi ? hi : x);
 }
 
+/* The limits of biases among a layer's params; models without variable weights have none. */
+#ifdef TM_VARIABLE_WEIGHTS
+#define TM_BIAS_LIMIT(p) ((p)->bias_limit)
+#else
+#define TM_BIAS_LIMIT(p) NULL
+#endif
+
 /* The bias of channel c, from which its sum starts. One that is no constant counts for +-limit[c]
  * at most: beyond it all sums are clamped alike, and might leave 32 bits. */
 static inline int32_t tm_bias(const int32_t *bias, const int32_t *limit, int32_t c) {

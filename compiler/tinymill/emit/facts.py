@@ -17,6 +17,7 @@ from ..ir import (
     Flat,
     FloatScale,
     Graph,
+    KernelCall,
     Operand,
     Param,
     Port,
@@ -353,6 +354,11 @@ def _sources(plan: Plan) -> tuple[SourceFacts, ...]:
     return tuple(sorted(found.values(), key=lambda s: (bool(s.suffix), s.name, s.suffix)))
 
 
+def _varies(call: KernelCall) -> bool:
+    """Whether params of variable weights and biases are among the call's."""
+    return not {"bias_limit", "bias_terms", "records"}.isdisjoint(call.params)
+
+
 class _Collector:
     def __init__(
         self, plan: Plan, name: str, sliding: tuple[int, int] | None, symbols: str = "",
@@ -382,6 +388,8 @@ class _Collector:
             for macro, form in (("TM_RESCALE_FIXED", FixedPoint), ("TM_RESCALE_FLOAT", FloatScale))
             if form in forms
         ]
+        if any(_varies(step.packed) for step in plan.steps):
+            defines.append("TM_VARIABLE_WEIGHTS")
         end = len(plan.segments)
         kept = all(
             (buffer := plan.buffer_of(port.value)) is None or buffer.last == end

@@ -536,12 +536,16 @@ static TM_NOINLINE tm_status tm_planes_run(const tm_planes_instance *kernel,
   s.part = part;
   s.weights = weights;
   s.bias = NULL;
+#ifdef TM_VARIABLE_WEIGHTS
   if (bias != NULL) {
     int32_t *const biases = (int32_t *)scratch;
     tm_prepare_biases(p->bias_terms, bias, part->channel0, part->channel1, biases + part->channel0);
     s.bias = biases;
     scratch += p->out_c;
   }
+#else
+  (void)bias;
+#endif
   s.feed = feed;
   s.scratch = scratch;
   s.down = p->in_w == 1;

@@ -42,7 +42,7 @@ static tm_status tm_conv2d_s8(const tm_conv2d_s8_params *p, const tm_rows *in,
         const int32_t offset = (o / p->group_out) * p->group_in;
         const int32_t zero = p->weights_zero == NULL ? 0 : p->weights_zero[o];
         const int8_t *w = weights + o * p->kernel_h * filter_row;
-        int32_t acc = tm_bias(bias, p->bias_limit, o);
+        int32_t acc = tm_bias(bias, TM_BIAS_LIMIT(p), o);
         for (int32_t ky = 0; ky < p->kernel_h; ++ky) {
           const int32_t iy = oy * p->stride_h - p->pad_top + ky * p->dilation_h;
           const int8_t *row = (const int8_t *)tm_row(in, iy);

@@ -12,7 +12,7 @@ static tm_status tm_dense_s8(const tm_dense_s8_params *p, const int8_t *in, cons
     const int8_t *w = weights;
     for (int32_t o = 0; o < p->outs; ++o) {
       const int32_t zero = p->weights_zero == NULL ? 0 : p->weights_zero[o];
-      int32_t acc = tm_dot_s8(tm_bias(bias, p->bias_limit, o), in, w, p->depth, zero);
+      int32_t acc = tm_dot_s8(tm_bias(bias, TM_BIAS_LIMIT(p), o), in, w, p->depth, zero);
       w += p->depth;
       acc = tm_rescale(acc, p->multiplier, p->shift, p->scale, o) + p->out_zero;
       out[o] = (int8_t)tm_clamp(acc, p->lo, p->hi);

@@ -44,7 +44,7 @@ static tm_status tm_dwconv2d_s8(const tm_conv2d_s8_params *p, const tm_rows *in,
         const int32_t count = c + 4 <= part->channel1 ? 4 : 1;
         int32_t acc[4];
         for (int32_t i = 0; i < count; ++i) {
-          acc[i] = tm_bias(bias, p->bias_limit, c + i);
+          acc[i] = tm_bias(bias, TM_BIAS_LIMIT(p), c + i);
         }
         if (count == 4) {
           tm_dwconv2d_sum_s8(p, in, weights + c, oy, ox, c, 4, acc);

@@ -720,7 +720,7 @@ static tm_status TM_INSTANCE(tm_conv2d_mve_s8)(const tm_conv2d_s8_params *p, con
   int32_t *const biases = (int32_t *)scratch;
   int32_t *to = biases;
   for (int32_t c = 0; c < p->out_c; ++c) {
-    *to++ = tm_bias(bias, p->bias_limit, c);
+    *to++ = tm_bias(bias, TM_BIAS_LIMIT(p), c);
     if ((c + 1) % p->group_out == 0) {
       while ((to - biases) % 4 != 0) {
         *to++ = 0;

@@ -224,7 +224,8 @@ static tm_status TM_INSTANCE(tm_dense_mve_s8)(const tm_dense_s8_params *p, const
   int32_t *const biases = (int32_t *)scratch;
   const int32_t filled = (p->outs + 7) / 8 * 8;
   for (int32_t o = 0; o < filled; ++o) {
-    biases[o / 8 * 8 + o % 2 * 4 + o % 8 / 2] = o < p->outs ? tm_bias(bias, p->bias_limit, o) : 0;
+    biases[o / 8 * 8 + o % 2 * 4 + o % 8 / 2] =
+        o < p->outs ? tm_bias(bias, TM_BIAS_LIMIT(p), o) : 0;
   }
   scratch = biases + filled;
 #else
